@@ -1,0 +1,1 @@
+"""The HTTP face of image-api: wire formats, routes and middleware."""

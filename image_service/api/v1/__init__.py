@@ -1,0 +1,1 @@
+"""Images API v1: metadata in headers."""

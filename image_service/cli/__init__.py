@@ -1,0 +1,1 @@
+"""Commands: parse, call, print. No rule of the domain lives here."""

@@ -1,0 +1,288 @@
+"""Every option: section, default, help, old names. Sample files, documents and checks are generated from these lists.
+
+Names and defaults are Glance's (``glance-api.conf``, ``glance-registry.conf``), so operators' files keep working; options that are ours say so
+in their help. Read once at start; nothing reads the environment or a file later.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from oslo_config import cfg
+
+from image_service import __version__
+
+DISK_FORMATS = ["ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop"]
+CONTAINER_FORMATS = ["ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed"]
+DEFAULT_DATADIR = "/var/lib/glance/images"
+
+_LONG_DATA_API = {
+    "glance.db.sqlalchemy.api": "database",
+    "glance.db.simple.api": "database",
+    "glance.db.registry.api": "registry",
+}
+
+
+class DataApi(cfg.types.String):
+    """``database`` or ``registry``; Glance's long module names are read as these."""
+
+    def __call__(self, value: object) -> str:
+        name = _LONG_DATA_API.get(str(value), str(value))
+        if name not in ("database", "registry"):
+            raise ValueError(f"data_api must be database or registry, not {value!r}")
+        return name
+
+
+SERVER_OPTIONS = [
+    cfg.HostAddressOpt("bind_host", default="127.0.0.1", help="Address to listen on."),
+    cfg.PortOpt("bind_port", help="Port to listen on. Default: 9292 for image-api, 9191 for image-registry."),
+    cfg.IntOpt("backlog", default=4096, min=1, help="Connections that may wait to be accepted."),
+    cfg.IntOpt("workers", min=1, help="Worker processes. Default: the number of CPUs, at most 8."),
+    cfg.IntOpt("tcp_keepidle", default=600, min=1, help="Seconds of silence before TCP keep-alive probes are sent."),
+    cfg.IntOpt(
+        "max_header_line", default=16384, min=4096, help="Longest line of a request's header, in bytes; a property's value must fit."
+    ),
+    cfg.BoolOpt("http_keepalive", default=True, help="Keep connections open between requests."),
+    cfg.IntOpt(
+        "client_socket_timeout", default=900, min=0, help="Seconds without a byte after which a client counts as gone; 0: never."
+    ),
+    cfg.IntOpt(
+        "graceful_timeout",
+        default=3600,
+        min=1,
+        help="Ours. Seconds that running transfers get to end after SIGTERM, or in an old worker after SIGHUP.",
+    ),
+    cfg.StrOpt("run_dir", default="/run/glance", help="Ours. Folder of the pid files of image-control."),
+    cfg.StrOpt("public_endpoint", help="Address of this service as its users write it; default: as the request says (Host)."),
+    cfg.BoolOpt(
+        "allow_unauthenticated_access",
+        default=False,
+        help="Ours. With an empty flavor everybody who reaches the service is its administrator, so it listens on loopback addresses"
+        " only, unless this is true.",
+    ),
+]
+
+LOG_OPTIONS = [
+    cfg.BoolOpt("debug", short="d", default=False, help="Log at level DEBUG."),
+    cfg.BoolOpt("verbose", short="v", default=True, help="Old: level INFO is the default. False logs warnings and worse only."),
+    cfg.StrOpt("log_file", deprecated_name="logfile", help="File to log to; reopened when it was rotated away. Default: standard error."),
+    cfg.StrOpt("log_dir", deprecated_name="logdir", help="Folder that a relative log_file is in."),
+    cfg.BoolOpt("use_stderr", default=False, help="Log to standard error as well when a log_file is given."),
+    cfg.BoolOpt("use_syslog", default=False, help="Log to syslog as well."),
+    cfg.StrOpt("syslog_log_facility", default="LOG_USER", help="Syslog facility."),
+    cfg.BoolOpt("use_json", default=False, help="One JSON object a log line."),
+    cfg.StrOpt("log_date_format", default="%Y-%m-%d %H:%M:%S", help="Form of the time in log lines (strftime)."),
+    cfg.BoolOpt("access_log", default=True, help="Ours. Log one line a request."),
+]
+
+REGISTRY_LINK_OPTIONS = [
+    cfg.Opt(
+        "data_api",
+        type=DataApi(),
+        default="database",
+        help="database: this process talks to the database itself. registry: it asks image-registry over HTTP.",
+    ),
+    cfg.HostAddressOpt("registry_host", default="127.0.0.1", help="Where image-registry listens (data_api = registry)."),
+    cfg.PortOpt("registry_port", default=9191, help="Port of image-registry."),
+    cfg.StrOpt("registry_client_protocol", default="http", choices=["http", "https"], help="How to talk to image-registry."),
+    cfg.StrOpt("registry_client_ca_file", help="CA certificates that image-registry's certificate is checked against."),
+    cfg.BoolOpt("registry_client_insecure", default=False, help="Do not check image-registry's certificate."),
+    cfg.IntOpt("registry_client_timeout", default=600, min=1, help="Seconds after which a call to image-registry fails."),
+]
+
+API_OPTIONS = [
+    cfg.BoolOpt("enable_v1_api", default=True, help="Serve the Images API v1."),
+    cfg.BoolOpt("enable_v2_api", default=True, help="Serve the Images API v2."),
+    cfg.IntOpt("limit_param_default", default=25, min=1, help="Images in a page when a request does not say."),
+    cfg.IntOpt("api_limit_max", default=1000, min=1, help="Most images in a page, whatever a request says."),
+    cfg.StrOpt("admin_role", default="admin", help="The role that makes an administrator."),
+    cfg.BoolOpt("owner_is_tenant", default=True, help="The owner of a new image is the project; else the user."),
+    cfg.BoolOpt("allow_anonymous_access", default=False, help="Who is not authenticated may read public images."),
+    cfg.IntOpt("max_request_id_length", default=64, help="Longest X-Openstack-Request-Id that is taken from a request."),
+    cfg.IntOpt("image_size_cap", default=1 << 40, min=1, max=1 << 63, help="Largest image, in bytes."),
+    cfg.IntOpt("image_member_quota", default=128, help="Most members of an image; negative: no limit."),
+    cfg.IntOpt("image_property_quota", default=128, help="Most properties of an image; negative: no limit."),
+    cfg.IntOpt("image_tag_quota", default=128, help="Most tags of an image; negative: no limit."),
+    cfg.IntOpt("image_location_quota", default=10, help="Most locations of an image; negative: no limit."),
+    cfg.StrOpt("user_storage_quota", default="0", help="Most bytes of one owner's images, with a unit B, KB, MB, GB or TB; 0: no limit."),
+    cfg.BoolOpt("show_image_direct_url", default=False, help="Show the location of an image's bytes as direct_url (API v2)."),
+    cfg.StrOpt("hashing_algorithm", default="sha512", help="Algorithm of os_hash_value, any that Python's hashlib has."),
+    cfg.IntOpt("http_retries", default=3, min=0, help="How often reading from an http location is tried again."),
+    cfg.BoolOpt("delayed_delete", default=False, help="DELETE only marks an image; image-scrubber removes it later."),
+    cfg.IntOpt("scrub_time", default=0, min=0, help="Seconds that a marked image is kept (delayed_delete)."),
+    cfg.IntOpt("scrub_pool_size", default=1, min=1, help="Images that image-scrubber removes at the same time."),
+    cfg.IntOpt("wakeup_time", default=300, min=1, help="Seconds between two passes of image-scrubber --daemon."),
+    cfg.IntOpt(
+        "upload_lease",
+        default=90,
+        min=2,
+        help="Ours. Seconds without a sign of life after which an upload counts as dead and is cleaned up.",
+    ),
+    cfg.StrOpt(
+        "sendfile_header",
+        default="",
+        help="Ours. Let the proxy in front send a file store's bytes: X-Accel-Redirect:/PREFIX for nginx, where the internal location"
+        " PREFIX is the root of the file system.",
+    ),
+    cfg.DictOpt("enabled_backends", help="Stores by name: NAME:KIND,... with a section [NAME] for each."),
+]
+
+DATABASE_OPTIONS = [
+    cfg.StrOpt(
+        "connection",
+        secret=True,
+        deprecated_opts=[
+            cfg.DeprecatedOpt("sql_connection", group="DEFAULT"),
+            cfg.DeprecatedOpt("sql_connection", group="database"),
+            cfg.DeprecatedOpt("connection", group="DEFAULT"),
+        ],
+        help="URL of the database: mysql://USER:PASSWORD@HOST/glance (PyMySQL is used) or sqlite:////ABSOLUTE/PATH.",
+    ),
+    cfg.IntOpt("max_pool_size", default=5, min=1, help="Connections kept open by each worker."),
+    cfg.IntOpt("max_overflow", default=10, min=0, help="Further connections that a worker opens when it needs them."),
+    cfg.IntOpt("pool_timeout", default=30, min=1, help="Seconds to wait for a free connection."),
+    cfg.IntOpt("max_retries", default=10, help="How often the first connection is tried; -1: for ever."),
+    cfg.IntOpt("retry_interval", default=10, min=0, help="Seconds between two tries."),
+    cfg.IntOpt(
+        "connection_recycle_time",
+        default=3600,
+        deprecated_opts=[cfg.DeprecatedOpt("idle_timeout", group="database"), cfg.DeprecatedOpt("sql_idle_timeout", group="DEFAULT")],
+        help="Seconds after which a connection is replaced by a new one.",
+    ),
+    cfg.StrOpt("ssl_ca", help="Ours. CA certificates that a MySQL server's certificate is checked against; makes TLS a must."),
+]
+
+PASTE_OPTIONS = [
+    cfg.StrOpt("flavor", default="", help="Who is asked for what: empty (nobody is asked), http_basic or trusted-auth."),
+    cfg.StrOpt("config_file", help="Old: the place of a paste file. Not read."),
+]
+
+HTTP_BASIC_OPTIONS = [
+    cfg.StrOpt(
+        "identity_file",
+        default="/etc/glance/identities.json",
+        help='Ours. JSON object: user -> {"project": "...", "roles": ["..."]}; beside the file of passwords.',
+    ),
+    cfg.StrOpt("realm", default="image", help="Ours. The realm that a client is told."),
+    cfg.IntOpt("cache_time", default=300, min=0, help="Ours. Seconds for which a checked password is remembered (as a keyed hash)."),
+]
+OSLO_MIDDLEWARE_OPTIONS = [
+    cfg.StrOpt("http_basic_auth_user_file", default="/etc/glance/htpasswd", help="File of users and bcrypt hashes (htpasswd -B)."),
+    cfg.BoolOpt("enable_proxy_headers_parsing", default=False, help="Believe X-Forwarded-Proto and X-Forwarded-Host of a proxy."),
+]
+TRUSTED_AUTH_OPTIONS = [
+    cfg.ListOpt(
+        "trusted_addresses",
+        default=["127.0.0.1", "::1"],
+        help="Ours. Addresses and networks whose X-Identity-Status, X-User-Id, X-Project-Id and X-Roles headers are believed.",
+    ),
+]
+LINK_SECRET_OPTIONS = [
+    cfg.StrOpt(
+        "secret_file",
+        default="/etc/glance/registry.secret",
+        help="Ours. File with the secret that image-api shows image-registry; the same on both sides, mode 0600 or 0640."
+        " image-manage registry-secret makes one.",
+    ),
+]
+IMAGE_FORMAT_OPTIONS = [
+    cfg.ListOpt("disk_formats", default=DISK_FORMATS, deprecated_group="DEFAULT", help="Values that disk_format may have."),
+    cfg.ListOpt("container_formats", default=CONTAINER_FORMATS, deprecated_group="DEFAULT", help="Values that container_format may have."),
+]
+
+STORES_OPTIONS = [
+    cfg.ListOpt(
+        "stores",
+        default=["file", "http"],
+        deprecated_opts=[cfg.DeprecatedOpt("known_stores", group="DEFAULT")],
+        help="Stores without names: file, http. Old driver paths (glance.store.filesystem.Store) are read as these.",
+    ),
+    cfg.StrOpt(
+        "default_store",
+        default="file",
+        deprecated_opts=[cfg.DeprecatedOpt("default_store", group="DEFAULT")],
+        help="The store that new images go to.",
+    ),
+    cfg.StrOpt("default_backend", help="The store that new images go to, where enabled_backends gives names."),
+]
+STORE_OPTIONS: list[cfg.Opt] = [
+    cfg.StrOpt("store_description", help="What GET /v2/info/stores tells about the store."),
+    cfg.IntOpt("weight", default=0, help="Of several stores that have an image, the one with the highest weight is read."),
+    cfg.StrOpt(
+        "filesystem_store_datadir",
+        help="Folder of a file store. Default: /var/lib/glance/images, or /var/lib/glance/NAME for a store with a name.",
+    ),
+    cfg.MultiStrOpt("filesystem_store_datadirs", help="Several folders, each with a priority: PATH:NUMBER; the highest is filled first."),
+    cfg.StrOpt("filesystem_store_metadata_file", help="JSON file with id and mountpoint, kept with each location."),
+    cfg.IntOpt("filesystem_store_file_perm", default=0, help="Mode of an image's file, in octal digits; 0: as the umask says."),
+    cfg.IntOpt("filesystem_store_chunk_size", default=65536, min=4096, help="Bytes read at a time where the kernel cannot send the file."),
+    cfg.BoolOpt("filesystem_thin_provisioning", default=False, help="Blocks of zeros become holes."),
+    cfg.StrOpt("https_ca_certificates_file", help="CA certificates for https locations. Default: the system's."),
+    cfg.BoolOpt("https_insecure", default=False, help="Do not check the certificate of an https location. (Glance's default is True.)"),
+    cfg.ListOpt(
+        "http_allowed_networks",
+        default=[],
+        help="Ours. Networks that a location or copy-from URL may lead to although they are private, loopback or link-local.",
+    ),
+    cfg.ListOpt("http_denied_networks", default=[], help="Ours. Networks that a location or copy-from URL may never lead to."),
+]
+
+API_GROUPS: dict[str, list[cfg.Opt]] = {
+    "DEFAULT": [*SERVER_OPTIONS, *LOG_OPTIONS, *REGISTRY_LINK_OPTIONS, *API_OPTIONS],
+    "database": DATABASE_OPTIONS,
+    "paste_deploy": PASTE_OPTIONS,
+    "oslo_middleware": OSLO_MIDDLEWARE_OPTIONS,
+    "http_basic": HTTP_BASIC_OPTIONS,
+    "trusted_auth": TRUSTED_AUTH_OPTIONS,
+    "registry_link": LINK_SECRET_OPTIONS,
+    "image_format": IMAGE_FORMAT_OPTIONS,
+    "glance_store": [*STORES_OPTIONS, *STORE_OPTIONS],
+}
+REGISTRY_GROUPS: dict[str, list[cfg.Opt]] = {
+    "DEFAULT": [
+        *SERVER_OPTIONS,
+        *LOG_OPTIONS,
+        *[o for o in API_OPTIONS if o.name in ("limit_param_default", "api_limit_max", "admin_role", "owner_is_tenant")],
+    ],
+    "database": DATABASE_OPTIONS,
+    "paste_deploy": PASTE_OPTIONS,
+    "trusted_auth": TRUSTED_AUTH_OPTIONS,
+    "registry_link": LINK_SECRET_OPTIONS,
+}
+GROUPS = {"glance-api": API_GROUPS, "glance-registry": REGISTRY_GROUPS}
+DEFAULT_PORTS = {"glance-api": 9292, "glance-registry": 9191}
+
+
+def new(program: str) -> cfg.ConfigOpts:
+    """An empty configuration with every option of ``program`` (glance-api, glance-registry) registered."""
+    conf = cfg.ConfigOpts()
+    for group, options in GROUPS[program].items():
+        conf.register_opts(options, group=None if group == "DEFAULT" else group)
+    return conf
+
+
+def load(program: str, files: Sequence[str] | None = None, dirs: Sequence[str] | None = None) -> cfg.ConfigOpts:
+    """Read the configuration of ``program``.
+
+    ``files`` and ``dirs`` replace the search (``~/.glance``, ``~``, ``/etc/glance``, ``/etc``). Raises oslo.config's ``cfg.Error`` with a
+    sentence for a file that is missing or a value that is not allowed. A section for each of ``enabled_backends`` is registered.
+    """
+    conf = new(program)
+    arguments: dict[str, Any] = {"project": "glance", "prog": program, "version": __version__}
+    if files is not None:
+        arguments["default_config_files"] = [os.path.abspath(name) for name in files]
+    if dirs is not None:
+        arguments["default_config_dirs"] = [os.path.abspath(name) for name in dirs]
+    conf([], **arguments)
+    conf.set_default("bind_port", DEFAULT_PORTS[program])
+    conf.set_default("workers", min(os.cpu_count() or 1, 8))
+    for name in (conf.enabled_backends or {}) if program == "glance-api" else {}:
+        register_store_options(conf, name)
+    return conf
+
+
+def register_store_options(conf: cfg.ConfigOpts, group: str) -> None:
+    """Options of one named store live in the section with its name."""
+    conf.register_opts(STORE_OPTIONS, group=group)

@@ -1,0 +1,33 @@
+"""Who asks. Made by ``api.middleware`` for every request, read by ``operations.policy``; holds no rule itself."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+
+def new_request_id() -> str:
+    """A request id in OpenStack's form: ``req-`` and a UUID."""
+    return f"req-{uuid.uuid4()}"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """The identity behind a request.
+
+    ``project`` owns what the request creates; None where nobody authenticates. ``roles`` are lower case.
+    ``is_admin`` sees and changes everything. ``read_only`` marks an anonymous request that may only look.
+    """
+
+    user: str | None = None
+    project: str | None = None
+    roles: frozenset[str] = frozenset()
+    is_admin: bool = False
+    read_only: bool = False
+    authenticated: bool = False
+    request_id: str = ""
+
+
+def everybody_is_admin(request_id: str = "") -> RequestContext:
+    """The context where nobody is asked who he is (``flavor`` empty): administrator, no user, no project."""
+    return RequestContext(is_admin=True, request_id=request_id)

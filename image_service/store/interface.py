@@ -1,0 +1,117 @@
+"""The seam between the service and the places that keep bytes.
+
+A driver implements :class:`Store`; what only some can do are further small protocols (:class:`LocalFiles`, :class:`Listable`), so that no
+driver carries stubs. ``tests/unit/store_conformance.py`` holds every driver to what is written above each method here, and fails when a
+driver leaves anything behind.
+
+How every driver writes, so that a crash leaves either nothing or the whole: under a name that only this upload has, to stable storage,
+then in one atomic step under the final name. Only then may the registry say active.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a finished write says: the URL for the registry, bytes written, and what to keep beside the URL."""
+
+    url: str
+    size: int
+    metadata: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """Something that lies in a store: an image's bytes, or what an upload left (then ``upload_id`` is given)."""
+
+    url: str
+    image_id: str
+    size: int
+    modified_at: datetime
+    upload_id: str | None = None
+
+
+class StoreWriter(ABC):
+    """One image being written. Exactly one of :meth:`commit` and :meth:`abort` ends it."""
+
+    @abstractmethod
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append. ``StoreFull``; ``StoreUnavailable`` when the store refuses. ``data`` may be reused after the return."""
+
+    @abstractmethod
+    async def commit(self) -> Stored:
+        """Make it durable, then visible under its final name, in one step. Replaces what a dead upload of this image left there."""
+
+    @abstractmethod
+    async def abort(self) -> None:
+        """Remove everything that was written, committed or not. Never raises for what is gone already; never removes another upload's bytes."""
+
+
+class Store(ABC):
+    """A place for bytes, configured under a name (``file``, or the id from ``enabled_backends``)."""
+
+    name: str
+    kind: str
+    schemes: tuple[str, ...]
+    read_only: bool = False
+    description: str | None = None
+    weight: int = 0
+
+    @abstractmethod
+    async def begin(self, image_id: str, upload_id: str, size: int | None) -> StoreWriter:
+        """Start to write the bytes of an image; ``size`` in bytes when known.
+
+        ``StoreFull`` at once when ``size`` cannot fit; ``ReadOnlyStore``; ``StoreUnavailable``.
+        """
+
+    @abstractmethod
+    def read(self, url: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from ``offset`` on, ``length`` of them or all, in chunks. ``DataMissing`` before the first chunk; ``StoreUnavailable``."""
+
+    @abstractmethod
+    async def size(self, url: str) -> int:
+        """Bytes of what lies at ``url``. ``DataMissing``; ``UnsupportedUrl``; ``StoreUnavailable``."""
+
+    @abstractmethod
+    async def delete(self, url: str) -> None:
+        """Remove it, durably. ``DataMissing`` when it is gone already; ``StoreInUse``; ``Forbidden``; a read-only store does nothing."""
+
+    @abstractmethod
+    async def discard(self, image_id: str, upload_id: str | None) -> None:
+        """Remove everything that a dead upload of ``image_id`` left, unfinished or finished. The caller holds the image's lease. Nothing there is fine."""
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Raise ``StoreUnavailable`` with a sentence when it cannot work now (folder missing, no permission)."""
+
+    def details(self) -> dict[str, object]:
+        """What ``GET /v2/info/stores/detail`` shows as ``properties``."""
+        return {}
+
+    async def close(self) -> None:
+        """Give connections back."""
+
+
+@runtime_checkable
+class LocalFiles(Protocol):
+    """A store whose bytes are files of this host, so that the kernel or a proxy can send them."""
+
+    def path(self, url: str) -> Path:
+        """The file behind ``url``. ``DataMissing`` when it is not inside the store's folders; the file may be gone."""
+        ...
+
+
+@runtime_checkable
+class Listable(Protocol):
+    """A store that can say what lies in it, so that lost and orphaned bytes can be found."""
+
+    def objects(self) -> AsyncIterator[StoredObject]:
+        """Everything in the store that looks like ours, finished or not."""
+        ...

@@ -1,0 +1,1 @@
+"""Bytes in motion, in constant memory: decode, cap, digest, ranges."""
