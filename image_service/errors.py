@@ -8,9 +8,11 @@
     ├── MethodNotAllowed 405
     ├── Conflict 409              Duplicate, WrongStatus, StoreInUse
     ├── Gone 410                  UploadLost (the image was deleted, or the upload was declared dead), ReadOnlyStore
+    ├── PreconditionFailed 412    If-Match and the like
     ├── LimitExceeded 413         StoreFull
     ├── UnsupportedMediaType 415
     ├── RangeNotSatisfiable 416
+    ├── HeaderTooLarge 431
     ├── ClientDisconnected 400    nobody is there to read the answer
     └── ServiceUnavailable 503    RegistryUnavailable, StoreUnavailable
 
@@ -139,6 +141,12 @@ class ReadOnlyStore(Gone):
     """The store takes no images."""
 
 
+class PreconditionFailed(ImageServiceError):
+    """What the request made a condition does not hold."""
+
+    status = HTTPStatus.PRECONDITION_FAILED
+
+
 class LimitExceeded(ImageServiceError):
     """A size cap or a quota is in the way."""
 
@@ -159,6 +167,12 @@ class RangeNotSatisfiable(ImageServiceError):
     """None of the image's bytes lie in the range."""
 
     status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+
+
+class HeaderTooLarge(ImageServiceError):
+    """A header field is longer than this service takes."""
+
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 
 
 class ServiceUnavailable(ImageServiceError):

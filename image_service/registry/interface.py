@@ -127,9 +127,10 @@ class Registry(ABC):
 
     @abstractmethod
     async def delete_image(self, image_id: str) -> Image:
-        """Soft-delete: ``deleted``, ``deleted_at``; properties, tags, members, locations and a lease of it go. The status stays.
+        """Soft-delete: ``deleted``, ``deleted_at``; properties, tags, members and locations of it go. The status stays.
 
-        Works again on a deleted image. Returns the image as it is then. ``NotFound``.
+        A lease of it stays, so that what a dying upload leaves is still found by the sweep. Works again on a deleted image.
+        Returns the image as it is then. ``NotFound``.
         """
 
     @abstractmethod
@@ -141,13 +142,14 @@ class Registry(ABC):
 
     @abstractmethod
     async def renew_upload(self, image_id: str, upload_id: str) -> bool:
-        """A sign of life. False when the lease is no longer ours: stop writing, remove the bytes."""
+        """A sign of life. False when the lease is no longer ours, or the image is not saving: stop writing, remove the bytes."""
 
     @abstractmethod
     async def end_upload(self, image_id: str, upload_id: str, change: ImageChange) -> Image:
         """Give the lease back and apply ``change`` (its ``values["status"]`` is the outcome) in one transaction.
 
-        ``UploadLost`` when the lease is not ours any more; nothing is changed then.
+        ``UploadLost`` when the lease is not ours any more; nothing is changed then. The same when the image is not saving any more
+        (it was deleted): the lease goes then, and nothing else is changed.
         """
 
     @abstractmethod

@@ -1,0 +1,64 @@
+"""Bytes out of a store: which location, may they, is it there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from image_service.context import RequestContext
+from image_service.errors import DataMissing, Forbidden, NotFound
+from image_service.model import Image, Location, Status
+from image_service.operations import lifecycle, policy
+from image_service.operations.service import Service
+from image_service.store.interface import LocalFiles, Store
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """An image's bytes: ``size`` of them, in a file of this host (``path``) or to be read from ``store`` at ``url``."""
+
+    size: int
+    store: Store
+    url: str
+    path: Path | None = None
+
+    def read(self, offset: int, length: int) -> AsyncIterator[bytes]:
+        """``length`` bytes from ``offset`` on, in chunks."""
+        return self.store.read(self.url, offset, length)
+
+
+async def open_bytes(service: Service, context: RequestContext, image: Image) -> Bytes:
+    """Find the bytes of a visible image.
+
+    ``Forbidden`` (reader only, deactivated), ``NotFound`` (not active), ``DataMissing`` when no location has them: that is logged as the
+    loss it is.
+    """
+    if not context.read_only:
+        policy.require_writer(context)
+    if image.status is Status.DEACTIVATED and not context.is_admin:
+        raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
+    if image.status not in lifecycle.READABLE:
+        raise NotFound(f"Image {image.id} is not active: its status is {image.status}.")
+    for location in sorted(image.locations, key=lambda place: -service.stores.for_location(place).weight):
+        found = await _look(service, image, location)
+        if found is not None:
+            return found
+    LOG.error("LOST DATA: image %s is active, but no store has its bytes", image.id)
+    raise DataMissing(f"The data of image {image.id} are missing from the store. Tell the administrator; upload it again as a new image.")
+
+
+async def _look(service: Service, image: Image, location: Location) -> Bytes | None:
+    store = service.stores.for_location(location)
+    try:
+        size = await store.size(location.url)
+        path = store.path(location.url) if isinstance(store, LocalFiles) else None
+    except DataMissing:
+        return None
+    if image.size is not None and size != image.size and not store.read_only:
+        LOG.error("image %s should have %d bytes, store %s has %d", image.id, image.size, store.name, size)
+        return None
+    return Bytes(size, store, location.url, path)

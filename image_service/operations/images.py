@@ -1,0 +1,231 @@
+"""Images without their bytes: create, show, list, change, delete, deactivate.
+
+Everything takes the :class:`Service` and who asks, and raises the domain's errors. Wire formats are the handlers' affair.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from dataclasses import replace
+
+from image_service import faults
+from image_service.context import RequestContext
+from image_service.errors import (
+    DataMissing,
+    Forbidden,
+    InvalidValue,
+    NotFound,
+    ProtectedImage,
+    StoreInUse,
+    WrongStatus,
+)
+from image_service.model import Image, Location, Status, Visibility, new_id
+from image_service.operations import lifecycle, policy
+from image_service.operations.service import Service
+from image_service.registry.interface import ImageChange, ImageQuery
+
+LOG = logging.getLogger(__name__)
+
+MAX_NAME = 255
+MAX_INTEGER = 2**31 - 1
+_AMAZON = ("ami", "ari", "aki")
+
+
+def require_uuid(image_id: str) -> str:
+    """``image_id`` in lower case with dashes; ``InvalidValue`` when it is no UUID."""
+    try:
+        return str(uuid.UUID(image_id))
+    except ValueError:
+        raise InvalidValue(f"Invalid image id format: {image_id!r} is no UUID.") from None
+
+
+def check_attributes(service: Service, image: Image) -> None:
+    """Raise ``InvalidValue`` for a value that no image may have, ``LimitExceeded`` for too many properties or tags."""
+    if image.name is not None and len(image.name) > MAX_NAME:
+        raise InvalidValue(f"Image name too long: {len(image.name)}. It may have {MAX_NAME} characters.")
+    _check_format("disk", image.disk_format, service.disk_formats)
+    _check_format("container", image.container_format, service.container_formats)
+    _check_formats_fit(image)
+    for name, number in (("min_disk", image.min_disk), ("min_ram", image.min_ram)):
+        if not 0 <= number <= MAX_INTEGER:
+            raise InvalidValue(f"Image {name} must be between 0 and {MAX_INTEGER} ({number} specified).")
+    if any(len(name) > MAX_NAME for name in (*image.properties, *image.tags)):
+        raise InvalidValue(f"The name of a property, and a tag, may have {MAX_NAME} characters.")
+    service.limits.check_properties(len(image.properties))
+    service.limits.check_tags(len(image.tags))
+
+
+def _check_format(kind: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    if value is not None and value not in allowed:
+        raise InvalidValue(f"Invalid {kind} format '{value}' for image. It must be one of {', '.join(allowed)}.")
+
+
+def _check_formats_fit(image: Image) -> None:
+    pair = (image.disk_format, image.container_format)
+    if all(pair) and pair[0] != pair[1] and any(value in _AMAZON for value in pair):
+        raise InvalidValue(
+            f"Invalid mix of disk and container formats: with '{'/'.join(_AMAZON)}' both must be the same, not {pair[0]} and {pair[1]}."
+        )
+
+
+def require_formats(image: Image) -> None:
+    """Raise ``InvalidValue`` unless both formats are set, as they must be before there are bytes."""
+    for kind, value in (("disk", image.disk_format), ("container", image.container_format)):
+        if value is None:
+            raise InvalidValue(f"Property {kind}_format must be set prior to saving data: invalid {kind} format 'None' for image.")
+
+
+async def create(service: Service, context: RequestContext, image: Image) -> Image:
+    """Register an image; its owner is the asker's project unless an administrator said otherwise.
+
+    ``image.id`` empty: a new one. Errors: ``Forbidden``, ``InvalidValue``, ``Duplicate``, ``LimitExceeded``.
+    """
+    policy.require_writer(context)
+    policy.require_visibility(context, image.visibility)
+    check_attributes(service, image)
+    return await service.registry.create_image(replace(image, id=image.id or new_id()))
+
+
+async def show(
+    service: Service, context: RequestContext, image_id: str, *, v1: bool = False, deleted: bool = False
+) -> Image:
+    """The image, if the asker may know of it. ``deleted``: an administrator also sees deleted ones. ``NotFound``."""
+    image = await service.registry.get_image(image_id, include_deleted=deleted and context.is_admin)
+    if not context.is_admin:
+        if image.status is Status.DELETED:
+            raise NotFound(f"No image found with ID {image_id}.")
+        await policy.require_visible(context, image, service.registry.get_member, v1=v1)
+    return image
+
+
+async def to_change(service: Service, context: RequestContext, image_id: str, *, v1: bool = False) -> Image:
+    """The image, if the asker may change it. ``NotFound`` where he may not even see it (v1: nor change it), else ``Forbidden``."""
+    image = await show(service, context, image_id, v1=v1, deleted=v1)
+    if v1 and not context.is_admin and not policy.owns(context, image) and image.visibility is not Visibility.PUBLIC:
+        raise NotFound(f"Image with identifier {image_id} not found")
+    policy.require_change(context, image)
+    return image
+
+
+async def listing(service: Service, query: ImageQuery) -> list[Image]:
+    """A page of images. The handler has put ``policy.visible_*`` into the query."""
+    if query.limit == 0:
+        return []
+    return await service.registry.list_images(query)
+
+
+async def change(service: Service, context: RequestContext, image: Image, wanted: Image) -> Image:
+    """Make ``image`` (from :func:`to_change`) what ``wanted`` says; only what differs is written.
+
+    ``Forbidden`` for an owner or a visibility that the asker may not give, or formats of an image that has bytes.
+    """
+    if wanted.visibility is not image.visibility:
+        policy.require_visibility(context, wanted.visibility)
+    if wanted.owner != image.owner:
+        policy.require_owner(context, wanted.owner)
+    check_attributes(service, wanted)
+    difference = _difference(image, wanted)
+    if difference == ImageChange():
+        return image
+    return await service.registry.update_image(image.id, difference)
+
+
+_CHANGEABLE = (
+    "name", "owner", "visibility", "disk_format", "container_format", "min_disk", "min_ram",
+    "protected", "os_hidden", "size", "checksum",
+)  # fmt: skip
+
+
+def _difference(old: Image, new: Image) -> ImageChange:
+    return ImageChange(
+        values={key: getattr(new, key) for key in _CHANGEABLE if getattr(new, key) != getattr(old, key)},
+        set_properties={
+            name: value
+            for name, value in new.properties.items()
+            if name not in old.properties or old.properties[name] != value
+        },
+        remove_properties=tuple(name for name in old.properties if name not in new.properties),
+        tags=new.tags if set(new.tags) != set(old.tags) else None,
+    )
+
+
+# -- deleting --------------------------------------------------------------------------------------------------------------------------
+
+
+async def delete(service: Service, image: Image) -> Image:
+    """Delete an image (from :func:`to_change`): the status first, then the bytes, then the row (contract A.12).
+
+    A crash in between is finished by the sweep. When the store refuses, the old status is put back. Errors: ``ProtectedImage``,
+    ``Forbidden`` (pending_delete), ``NotFound``, ``StoreInUse``.
+    """
+    if image.protected:
+        raise ProtectedImage(f"Image {image.id} is protected and cannot be deleted. Set protected to false first.")
+    if image.status is Status.PENDING_DELETE:
+        raise Forbidden("Forbidden to delete a pending_delete image.")
+    if image.deleted or image.status is Status.DELETED:
+        raise NotFound(f"Failed to find image {image.id} to delete: it is deleted already.")
+    later = service.delayed_delete and bool(image.locations)
+    target = Status.PENDING_DELETE if later else Status.DELETED
+    marked = await _mark(service, image, target)
+    faults.point("delete.after-status")
+    if later:
+        return marked
+    try:
+        await remove_bytes(service, marked.locations)
+    except (StoreInUse, Forbidden):
+        await service.registry.update_image(
+            image.id, ImageChange({"status": image.status}), from_status={Status.DELETED}
+        )
+        raise
+    faults.point("delete.after-bytes")
+    return await service.registry.delete_image(image.id)
+
+
+async def _mark(service: Service, image: Image, target: Status) -> Image:
+    try:
+        return await service.registry.update_image(
+            image.id, ImageChange({"status": target}), from_status=lifecycle.sources(target)
+        )
+    except WrongStatus:
+        raise NotFound(f"Failed to find image {image.id} to delete: another request deleted it.") from None
+
+
+async def remove_bytes(service: Service, locations: list[Location]) -> None:
+    """Remove what lies at these locations; what is gone already, or lies in a read-only store, is no error."""
+    for location in locations:
+        store = service.stores.for_location(location)
+        try:
+            await store.delete(location.url)
+        except DataMissing:
+            LOG.warning("bytes of a deleted image were gone already from store %s", store.name)
+
+
+# -- actions and tags ------------------------------------------------------------------------------------------------------------------
+
+
+async def set_deactivated(service: Service, image: Image, deactivated: bool) -> None:
+    """Switch between active and deactivated; idempotent. ``Forbidden`` in any other status (contract C.13)."""
+    target, source = (Status.DEACTIVATED, Status.ACTIVE) if deactivated else (Status.ACTIVE, Status.DEACTIVATED)
+    if image.status is target:
+        return
+    verb = "deactivate" if deactivated else "reactivate"
+    if image.status is not source:
+        raise Forbidden(f"Not allowed to {verb} image in status '{image.status}'.")
+    await service.registry.update_image(image.id, ImageChange({"status": target}), from_status={source})
+
+
+async def add_tag(service: Service, image: Image, tag: str) -> None:
+    """Put ``tag`` on the image; there already is fine. ``InvalidValue`` over 255 characters, ``LimitExceeded``."""
+    if len(tag) > MAX_NAME:
+        raise InvalidValue(f"A tag may have {MAX_NAME} characters, this one has {len(tag)}.")
+    if tag not in image.tags:
+        service.limits.check_tags(len(image.tags) + 1)
+        await service.registry.update_image(image.id, ImageChange(add_tags=(tag,)))
+
+
+async def remove_tag(service: Service, image: Image, tag: str) -> None:
+    """Take ``tag`` off the image. ``NotFound`` when it is not on it."""
+    if tag not in image.tags:
+        raise NotFound(f"Image {image.id} has no tag {tag!r}.")
+    await service.registry.update_image(image.id, ImageChange(remove_tags=(tag,)))

@@ -1,0 +1,39 @@
+"""The statuses of an image and the moves between them: one table (contract C.19, A.12).
+
+``saving`` is entered by taking an upload's lease and left by ending it; every other move is a compare-and-set in the registry.
+"""
+
+from __future__ import annotations
+
+from image_service.errors import WrongStatus
+from image_service.model import Status, UploadKind
+
+MOVES: dict[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.SAVING, Status.UPLOADING, Status.IMPORTING, Status.ACTIVE, Status.KILLED, Status.DELETED}),
+    Status.SAVING: frozenset({Status.ACTIVE, Status.KILLED, Status.QUEUED, Status.DELETED}),
+    Status.UPLOADING: frozenset({Status.IMPORTING, Status.QUEUED, Status.DELETED}),
+    Status.IMPORTING: frozenset({Status.ACTIVE, Status.QUEUED, Status.DELETED}),
+    Status.ACTIVE: frozenset({Status.DEACTIVATED, Status.PENDING_DELETE, Status.DELETED}),
+    Status.DEACTIVATED: frozenset({Status.ACTIVE, Status.PENDING_DELETE, Status.DELETED}),
+    Status.PENDING_DELETE: frozenset({Status.DELETED, Status.ACTIVE}),
+    Status.KILLED: frozenset({Status.DELETED}),
+    Status.DELETED: frozenset(),
+}
+
+READABLE = frozenset({Status.ACTIVE, Status.DEACTIVATED})
+
+
+def sources(target: Status) -> frozenset[Status]:
+    """The statuses from which ``target`` can be reached: the ``from_status`` of a compare-and-set."""
+    return frozenset(status for status, targets in MOVES.items() if target in targets)
+
+
+def require(status: Status, target: Status) -> None:
+    """Raise ``WrongStatus`` unless an image may go from ``status`` to ``target``."""
+    if target not in MOVES[status]:
+        raise WrongStatus(f"Image status transition from {status} to {target} is not allowed.")
+
+
+def after_failure(kind: UploadKind) -> Status:
+    """What an image becomes whose upload failed: API v1 kills it, API v2 lets it be tried again."""
+    return Status.KILLED if kind is UploadKind.V1 else Status.QUEUED

@@ -1,0 +1,127 @@
+"""Projects that an image is shared with (contract A.11, C.12)."""
+
+from __future__ import annotations
+
+from image_service.context import RequestContext
+from image_service.errors import Forbidden, InvalidValue, NotFound
+from image_service.model import Image, Member, MemberStatus, Visibility
+from image_service.operations import policy
+from image_service.operations.service import Service
+
+MAX_MEMBER = 255
+
+
+def check_member_id(member_id: object) -> str:
+    """A project: text of 1 to 255 characters; else ``InvalidValue``."""
+    if not isinstance(member_id, str) or not member_id or len(member_id) > MAX_MEMBER:
+        raise InvalidValue(f"A member is the id of a project: text of 1 to {MAX_MEMBER} characters.")
+    return member_id
+
+
+async def listing(service: Service, context: RequestContext, image: Image) -> list[Member]:
+    """Members that the asker may see: all for the owner and an administrator, else only himself."""
+    members = await service.registry.list_members(image.id)
+    if context.is_admin or policy.owns(context, image):
+        return members
+    return [member for member in members if member.member_id == context.project]
+
+
+# -- API v2 ----------------------------------------------------------------------------------------------------------------------------
+
+
+async def listing_v2(service: Service, context: RequestContext, image: Image) -> list[Member]:
+    """As :func:`listing`; ``Forbidden`` unless the image is shared."""
+    if image.visibility is not Visibility.SHARED:
+        raise Forbidden("Only shared images have members.")
+    return await listing(service, context, image)
+
+
+async def show_v2(service: Service, context: RequestContext, image: Image, member_id: str) -> Member:
+    """One member; ``NotFound`` when there is none that the asker may see."""
+    if image.visibility is Visibility.SHARED:
+        for member in await listing(service, context, image):
+            if member.member_id == member_id:
+                return member
+    raise NotFound(f"{member_id} is not in the member list of image {image.id}.")
+
+
+async def add_v2(service: Service, context: RequestContext, image: Image, member_id: object) -> Member:
+    """Share the image with one more project, ``pending``. ``Forbidden``, ``InvalidValue``, ``Duplicate``, ``LimitExceeded``."""
+    policy.require_sharing(context, image)
+    wanted = check_member_id(member_id)
+    service.limits.check_members(len(await service.registry.list_members(image.id)) + 1)
+    return await service.registry.create_member(Member(image.id, wanted))
+
+
+async def answer_v2(service: Service, context: RequestContext, image: Image, member_id: str, status: object) -> Member:
+    """What the member itself says (or an administrator for it): accepted, rejected, pending. The owner may not."""
+    if not context.is_admin and context.project != member_id:
+        found = await service.registry.get_member(image.id, member_id) if policy.owns(context, image) else None
+        if found is None:
+            raise NotFound(f"{member_id} is not in the member list of image {image.id}.")
+        raise Forbidden("Only the member itself may accept or reject an image.")
+    member = await show_v2(service, context, image, member_id)
+    if not isinstance(status, str) or status not in list(MemberStatus):
+        raise InvalidValue(f"The status of a member is one of {', '.join(MemberStatus)}.")
+    member.status = MemberStatus(status)
+    return await service.registry.update_member(member)
+
+
+async def remove_v2(service: Service, context: RequestContext, image: Image, member_id: str) -> None:
+    """Stop sharing with a project. ``Forbidden`` unless owner or administrator, ``NotFound``."""
+    policy.require_sharing(context, image)
+    await service.registry.delete_member(image.id, member_id)
+
+
+# -- API v1 and registry ---------------------------------------------------------------------------------------------------------------
+
+
+async def put_v1(service: Service, context: RequestContext, image: Image, member_id: str, can_share: bool | None) -> None:
+    """Add a member, or change ``can_share`` of one (None: false for a new one, unchanged for an old one)."""
+    await policy.require_sharing_v1(context, image, service.registry.get_member)
+    check_member_id(member_id)
+    member = await service.registry.get_member(image.id, member_id)
+    if member is None:
+        service.limits.check_members(len(await service.registry.list_members(image.id)) + 1)
+        await service.registry.create_member(Member(image.id, member_id, bool(can_share)))
+    elif can_share is not None:
+        member.can_share = can_share
+        await service.registry.update_member(member)
+
+
+async def replace_v1(service: Service, context: RequestContext, image: Image, members: dict[str, bool | None]) -> None:
+    """Make these the only members: id -> can_share (None: as in :func:`put_v1`)."""
+    await policy.require_sharing_v1(context, image, service.registry.get_member)
+    service.limits.check_members(len(members))
+    old = {member.member_id: member for member in await service.registry.list_members(image.id)}
+    wanted = []
+    for member_id, can_share in members.items():
+        member = old.get(check_member_id(member_id)) or Member(image.id, member_id)
+        member.can_share = member.can_share if can_share is None else can_share
+        wanted.append(member)
+    await service.registry.replace_members(image.id, wanted)
+
+
+async def remove_v1(service: Service, context: RequestContext, image: Image, member_id: str) -> None:
+    """Remove a member; a member may remove itself. ``NotFound`` when it is none."""
+    if context.project != member_id:
+        await policy.require_sharing_v1(context, image, service.registry.get_member)
+    if await service.registry.get_member(image.id, member_id) is None:
+        raise NotFound("Membership could not be found.")
+    await service.registry.delete_member(image.id, member_id)
+
+
+async def shared_with(service: Service, context: RequestContext, member_id: str) -> list[Member]:
+    """Memberships of a project; of another project only those of images that the asker sees."""
+    memberships = await service.registry.list_shared(member_id)
+    if context.is_admin or context.project == member_id:
+        return memberships
+    seen = []
+    for membership in memberships:
+        image = await service.registry.get_image(membership.image_id)
+        try:
+            await policy.require_visible(context, image, service.registry.get_member, v1=True)
+        except NotFound:
+            continue
+        seen.append(membership)
+    return seen

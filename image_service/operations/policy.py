@@ -1,0 +1,163 @@
+"""Who may do what, once for API v1, API v2 and the registry (contract A.16, C.11, C.12, C.20).
+
+A question about one image is answered by a function here; a question about many is answered as data (:class:`Visible`) that the
+registry turns into SQL. An image that may not be seen does not exist for who asks: 404, never 403.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from image_service.context import RequestContext
+from image_service.errors import Forbidden, InvalidValue, NotFound
+from image_service.model import Image, Member, MemberStatus, Visibility
+from image_service.registry.interface import Visible
+
+EVERYONE_READS = (Visibility.PUBLIC, Visibility.COMMUNITY)
+NOT_COMMUNITY = (Visibility.PUBLIC, Visibility.SHARED, Visibility.PRIVATE)
+
+MemberLookup = Callable[[str, str], Awaitable[Member | None]]
+
+
+def owns(context: RequestContext, image: Image) -> bool:
+    """Is the image the asker's own? Nobody owns an image without owner."""
+    return image.owner is not None and image.owner == context.project
+
+
+async def require_visible(context: RequestContext, image: Image, find_member: MemberLookup, *, v1: bool = False) -> None:
+    """Raise ``NotFound`` unless the asker may know of the image (by id: members of any status count).
+
+    v1 also shows images without owner to everybody (contract A.16).
+    """
+    if context.is_admin or image.visibility in EVERYONE_READS or owns(context, image):
+        return
+    if v1 and image.owner is None:
+        return
+    shared = image.visibility is Visibility.SHARED and context.project is not None
+    if shared and context.project and await find_member(image.id, context.project) is not None:
+        return
+    raise NotFound(f"No image found with ID {image.id}.")
+
+
+def require_change(context: RequestContext, image: Image) -> None:
+    """Raise ``Forbidden`` unless the asker may change or delete an image that he sees."""
+    if context.is_admin:
+        return
+    require_writer(context)
+    if not owns(context, image):
+        raise Forbidden(f"Image {image.id} belongs to another project; only its owner or an administrator may change it.")
+
+
+def require_writer(context: RequestContext) -> None:
+    """Raise ``Forbidden`` for who may only look: anonymous requests, and people with no other role than reader."""
+    if context.is_admin:
+        return
+    if context.read_only or not context.roles - {"reader"}:
+        raise Forbidden("You may read images, but not create or change them: a role such as member is needed.")
+
+
+def require_reader(context: RequestContext) -> None:
+    """Raise ``Forbidden`` for who has no role at all."""
+    if not context.is_admin and not context.read_only and not context.roles:
+        raise Forbidden("You have no role in this project.")
+
+
+def require_admin(context: RequestContext, what: str) -> None:
+    """Raise ``Forbidden`` unless an administrator asks."""
+    if not context.is_admin:
+        raise Forbidden(f"Only an administrator may {what}.")
+
+
+def require_visibility(context: RequestContext, visibility: Visibility) -> None:
+    """Raise ``Forbidden`` unless the asker may give an image this visibility."""
+    if visibility is Visibility.PUBLIC:
+        require_admin(context, "make an image public")
+
+
+def require_owner(context: RequestContext, owner: str | None) -> None:
+    """Raise ``Forbidden`` unless the asker may make ``owner`` the owner of an image."""
+    if not context.is_admin and owner != context.project:
+        raise Forbidden("Only an administrator may give an image to another owner.")
+
+
+# -- lists -----------------------------------------------------------------------------------------------------------------------------
+
+
+def visible_v2(
+    context: RequestContext, visibility: str | None = None, member_status: str | None = None
+) -> tuple[Visible, ...] | None:
+    """What ``GET /v2/images`` shows: the matrix of contract C.11. None means every image.
+
+    ``visibility``: one of the four, ``all`` or None; ``member_status``: one of the three, ``all`` or None (accepted).
+    """
+    _check_choice("visibility", visibility, [*Visibility, "all"])
+    _check_choice("member_status", member_status, [*MemberStatus, "all"])
+    status = None if member_status == "all" else member_status or MemberStatus.ACCEPTED.value
+    reasons = _reasons_v2(context, status)
+    if visibility is None:
+        return reasons
+    if visibility == "all":
+        return None if context.is_admin else (*reasons, Visible((Visibility.COMMUNITY,)))
+    if context.is_admin or visibility in EVERYONE_READS:
+        return (Visible((visibility,)),)
+    return tuple(_only(reason, visibility) for reason in reasons if not reason.visibilities or visibility in reason.visibilities)
+
+
+def _reasons_v2(context: RequestContext, status: str | None) -> tuple[Visible, ...]:
+    own = () if context.project is None else (Visible(owner=context.project),)
+    if context.is_admin:
+        return (Visible(NOT_COMMUNITY), *own)
+    shared = () if context.project is None else (_shared(context.project, status),)
+    return (Visible((Visibility.PUBLIC,)), *own, *shared)
+
+
+def visible_v1(context: RequestContext, is_public: bool | None = None, *, given: bool = False) -> tuple[Visible, ...] | None:
+    """What the lists of API v1 and of the registry show (contract A.10, A.16). None means every image.
+
+    ``given``: the request has ``is_public``, whose value is True, False or None (the word "none"). Only an administrator's counts:
+    True is what a plain user would see, False what is not public, "none" everything. Where nobody authenticates, an administrator who does not say
+    sees everything (ours; Glance shows public images only).
+    """
+    if context.is_admin and given and is_public is None:
+        return None
+    if context.is_admin and given and is_public is False:
+        return (Visible((Visibility.SHARED, Visibility.PRIVATE, Visibility.COMMUNITY)),)
+    if context.is_admin and not given and not context.authenticated:
+        return None
+    public = Visible((Visibility.PUBLIC,))
+    if context.project is None:
+        return (public,)
+    return (public, Visible(owner=context.project), _shared(context.project, None))
+
+
+def _shared(project: str, status: str | None) -> Visible:
+    return Visible((Visibility.SHARED,), member=project, member_status=status)
+
+
+def _only(reason: Visible, visibility: str) -> Visible:
+    return Visible((visibility,), reason.owner, reason.member, reason.member_status)
+
+
+def _check_choice(name: str, value: str | None, choices: list[str]) -> None:
+    if value is not None and value not in choices:
+        raise InvalidValue(f"Invalid {name} value: {value}. It must be one of {', '.join(choices)}.")
+
+
+# -- members ---------------------------------------------------------------------------------------------------------------------------
+
+
+def require_sharing(context: RequestContext, image: Image) -> None:
+    """API v2: raise ``Forbidden`` unless the image is shared and the asker may say with whom."""
+    if image.visibility is not Visibility.SHARED:
+        raise Forbidden("Only shared images have members.")
+    require_change(context, image)
+
+
+async def require_sharing_v1(context: RequestContext, image: Image, find_member: MemberLookup) -> None:
+    """API v1 and registry: the owner, an administrator and a member with ``can_share`` may share; others are told 404 (contract A.11)."""
+    if context.is_admin or owns(context, image):
+        return
+    require_writer(context)
+    member = await find_member(image.id, context.project) if context.project else None
+    if member is None or not member.can_share:
+        raise NotFound("No permission to share that image.")

@@ -1,0 +1,174 @@
+"""Bytes into a store, so that whatever is killed at any moment an image that says ``active`` is whole.
+
+    lease (queued -> saving)  ->  temporary name, fsync, rename  ->  still our lease?  ->  active
+    on failure: bytes removed, lease given back, API v1 killed, API v2 queued; after a crash the sweep does the same
+
+While it runs the lease is renewed. Who lost it (the image was deleted, or this process slept too long) stops and removes its bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from image_service import faults
+from image_service.context import RequestContext
+from image_service.errors import DataMismatch, InvalidValue, ReadOnlyStore, RegistryUnavailable, UploadLost
+from image_service.model import Image, Location, Status, UploadKind, UploadLease, new_id
+from image_service.operations import images, lifecycle
+from image_service.operations.service import Service
+from image_service.registry.interface import ImageChange
+from image_service.store.interface import Store, Stored, StoreWriter
+from image_service.transfer.receive import Received, receive
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Upload:
+    """What is to be stored and what the client says of it: ``size`` in bytes, ``checksum`` the MD5 in hex (None: unknown)."""
+
+    source: AsyncIterator[bytes]
+    kind: UploadKind
+    size: int | None = None
+    checksum: str | None = None
+    store: str | None = None
+    change: ImageChange = field(default_factory=ImageChange)
+
+
+def writable_store(service: Service, name: str | None) -> Store:
+    """The store called ``name`` or the default one. ``InvalidValue`` when there is none, ``ReadOnlyStore`` when it takes nothing."""
+    store = service.stores.get(name) if name else service.stores.default
+    if store.read_only:
+        raise ReadOnlyStore("Error in store configuration. Adding images to store is disabled.")
+    return store
+
+
+async def upload(service: Service, image: Image, upload: Upload) -> Image:
+    """Store the bytes of a queued image and return the active image.
+
+    Errors: ``WrongStatus`` (another upload is faster, not queued), ``InvalidValue`` (formats, store), ``LimitExceeded``, ``StoreFull``,
+    ``DataMismatch``, ``UploadLost``, ``ReadOnlyStore``, ``StoreUnavailable``, and what the source raises. Nothing is left behind then.
+    """
+    images.require_formats(image)
+    store = writable_store(service, upload.store)
+    room = await service.limits.room_for(service.registry, image.owner, upload.size)
+    lease = await begin(service, image, upload.kind, store)
+    return await run(service, image, upload, lease, room)
+
+
+async def begin(service: Service, image: Image, kind: UploadKind, store: Store) -> UploadLease:
+    """Take the lease: queued -> saving. Exactly one of many gets it, the others ``WrongStatus``."""
+    lifecycle.require(image.status, Status.SAVING)
+    lease = UploadLease(image.id, new_id(), kind, store.name)
+    faults.point("upload.before-lease")
+    await service.registry.begin_upload(lease, from_status=lifecycle.sources(Status.SAVING))
+    faults.point("upload.after-lease")
+    return lease
+
+
+async def run(service: Service, image: Image, upload: Upload, lease: UploadLease, room: int) -> Image:
+    """Store the bytes under a lease that was taken; ``room`` is how many there may be."""
+    writer: StoreWriter | None = None
+    try:
+        async with _renewed(service, lease):
+            writer = await service.stores.get(lease.store).begin(image.id, lease.upload_id, upload.size)
+            received = await receive(upload.source, writer, algorithm=service.hashing_algorithm, cap=room)
+            _compare(upload, received)
+            if not await service.registry.renew_upload(image.id, lease.upload_id):
+                raise _lost(image.id)
+            stored = await writer.commit()
+        faults.point("upload.before-active")
+        active = await service.registry.end_upload(image.id, lease.upload_id, _finished(service, image, upload, received, stored))
+    except RegistryUnavailable:
+        # Whether the registry took the change is not known, so the bytes stay. If it did not, the sweep finds the lease and cleans up.
+        LOG.warning("upload of %s ends without the registry; the sweep decides", image.id)
+        raise
+    except BaseException:
+        await _give_up(service, lease, writer)
+        raise
+    faults.point("upload.after-active")
+    return active
+
+
+def _compare(upload: Upload, received: Received) -> None:
+    if upload.size is not None and upload.size != received.size:
+        raise DataMismatch(
+            f"Size mismatch: expected {upload.size} bytes, got {received.size} bytes: supplied size ({upload.size}) and size generated from"
+            f" uploaded image ({received.size}) did not match."
+        )
+    if upload.checksum is not None and upload.checksum != received.checksum:
+        raise DataMismatch(
+            f"Supplied checksum ({upload.checksum}) and checksum generated from uploaded image ({received.checksum}) did not match."
+        )
+
+
+def _finished(service: Service, image: Image, upload: Upload, received: Received, stored: Stored) -> ImageChange:
+    change = upload.change
+    change.values |= {
+        "status": Status.ACTIVE,
+        "size": received.size,
+        "checksum": received.checksum,
+        "os_hash_algo": service.hashing_algorithm,
+        "os_hash_value": received.hash_value,
+        "virtual_size": received.size if image.disk_format == "raw" and received.size else None,
+    }
+    change.locations = [Location(stored.url, stored.metadata)]
+    return change
+
+
+async def _give_up(service: Service, lease: UploadLease, writer: StoreWriter | None) -> None:
+    """Remove the bytes, then give the lease back; in this order, so that a crash leaves a lease for the sweep, not bytes."""
+    try:
+        if writer is not None:
+            await writer.abort()
+        await service.registry.end_upload(lease.image_id, lease.upload_id, failure(lease.kind))
+    except UploadLost:
+        LOG.info("upload of %s had lost its lease", lease.image_id)
+    except Exception:
+        LOG.exception("upload of %s could not be cleaned up; the sweep will", lease.image_id)
+
+
+def failure(kind: UploadKind) -> ImageChange:
+    """What a failed upload makes of its image."""
+    values: dict[str, str | int | bool | None] = {"status": lifecycle.after_failure(kind)}
+    if kind is UploadKind.V2:
+        values |= {"size": None, "checksum": None}
+    return ImageChange(values)
+
+
+@contextlib.asynccontextmanager
+async def _renewed(service: Service, lease: UploadLease) -> AsyncIterator[None]:
+    """Renew the lease while the body runs; cancel the body and raise ``UploadLost`` when it is lost."""
+    body = asyncio.current_task()
+    lost = False
+
+    async def renew() -> None:
+        nonlocal lost
+        while not lost:
+            await asyncio.sleep(service.upload_lease / 3)
+            try:
+                lost = not await service.registry.renew_upload(lease.image_id, lease.upload_id)
+            except RegistryUnavailable:
+                LOG.warning("cannot renew the lease of the upload of %s now", lease.image_id)
+        if body is not None:
+            body.cancel()
+
+    renewal = asyncio.create_task(renew())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not lost:
+            raise
+        if body is not None:
+            body.uncancel()
+        raise _lost(lease.image_id) from None
+    finally:
+        renewal.cancel()
+
+
+def _lost(image_id: str) -> UploadLost:
+    return UploadLost(f"Image {image_id} could not be found after upload: it was deleted, or the upload stood still for too long.")
