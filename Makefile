@@ -6,8 +6,96 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
+PYTEST := $(BIN)/python -m pytest
+# What `make run` takes: the port, the image (path or URL), and whether to stay in the background.
+PORT ?= 9292
+IMAGE ?=
+BACKGROUND ?=
+# What `make test` and the others hand to pytest, e.g. ARGS="-k upload -x".
+ARGS ?=
+# Servers and tools that tests start themselves, each on a port and data folder of its own.
+TEST_PACKAGES := curl mariadb-client-core mariadb-server-core nginx-light qemu-system-x86 qemu-utils
+HOST_PACKAGES := podman runc mmdebstrap
+PIN := pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-header \
+  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+# What `make deploy` hands to ansible-playbook.
+INVENTORY ?= inventory/local
 
-# ---- environment -------------------------------------------------------------------------------------------------
+.PHONY: help
+help: ## print this list
+	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | awk -F ':.* ## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+# ---- use it ----
+
+.PHONY: run
+run: .venv/.runtime ## start the service on 127.0.0.1:PORT, upload a bootable image (IMAGE=path-or-URL, BACKGROUND=1)
+	@$(BIN)/python -m scripts.run run --port "$(PORT)" --image "$(IMAGE)" $(if $(BACKGROUND),--background)
+
+.PHONY: stop
+stop: ## end the service that make run started
+	@$(PYTHON) -m scripts.run stop
+
+.PHONY: deploy
+deploy: .venv/.develop ## install the service on the hosts of INVENTORY
+	@PATH="$(CURDIR)/$(BIN):$$PATH" ansible-playbook -i "$(INVENTORY)" site.yml $(ARGS)
+
+# ---- test it ----
+
+.PHONY: test
+test: .venv/.develop packages ## install what tests need, then lint and run every test
+	@scripts/lint.sh
+	@$(PYTEST) $(ARGS)
+
+.PHONY: unit
+unit: .venv/.develop ## tests without server processes
+	@$(PYTEST) tests/unit $(ARGS)
+
+.PHONY: functional
+functional: .venv/.develop packages ## tests against real server processes
+	@$(PYTEST) tests/functional $(ARGS)
+
+.PHONY: clients
+clients: .venv/.develop packages ## tests with glance, openstack, openstacksdk, Ansible and curl
+	@$(PYTEST) tests/clients $(ARGS)
+
+.PHONY: bench
+bench: .venv/.develop packages ## measure it beside real Glance and print the ratios
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+.PHONY: molecule
+molecule: .venv/.develop ## run the roles on real systemd hosts in podman
+	@scripts/apt-install.sh $(HOST_PACKAGES)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" molecule test --all $(ARGS)
+
+.PHONY: lint
+lint: .venv/.develop ## ruff, mypy, yamllint, ansible-lint, shellcheck
+	@scripts/lint.sh
+
+# ---- keep it ----
+
+.PHONY: venv
+venv: .venv/.develop ## make .venv with the service, the clients, the test and deployment tools
+
+.PHONY: packages
+packages: ## install the Debian packages that tests need, as root or with sudo
+	@scripts/apt-install.sh $(TEST_PACKAGES) || echo "Tests that need these are skipped; pytest names them at the end."
+
+.PHONY: samples
+samples: .venv/.runtime ## write the sample configuration files anew from the options
+	@$(BIN)/python -m scripts.samples
+
+.PHONY: pins
+pins: .venv/.develop ## pin the newest versions of everything in requirements/
+	@for list in runtime test deploy lint; do \
+	  $(BIN)/$(PIN) --output-file requirements/$$list.txt requirements/$$list.in; \
+	done
+
+.PHONY: clean
+clean: stop ## remove what make made, but for .venv and var/cache
+	@[ ! -d var ] || find var -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
+	@rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .ansible
+
+# ---- the environment: a stamp for each step, so that a second run is free ----
 
 .venv/.made: scripts/make-venv.sh
 	@scripts/make-venv.sh "$(PYTHON)"
@@ -23,10 +111,3 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 	@echo "Installing clients, test and deployment tools into .venv (a few minutes the first time)"
 	@$(PIP) install --require-hashes -r requirements/test.txt -r requirements/deploy.txt -r requirements/lint.txt
 	@touch $@
-
-.PHONY: venv
-venv: .venv/.develop  ## make .venv with the service, the clients, the test and deployment tools
-
-.PHONY: help
-help:  ## print this list
-	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | awk -F ':.*  ## ' '{printf "  make %-12s %s\n", $$1, $$2}'
