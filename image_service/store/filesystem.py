@@ -1,0 +1,338 @@
+"""Images as files of this host. The layout of a store with two folders (``filesystem_store_datadirs``):
+
+    DATADIR/
+    ├── IMAGE_ID                        a finished image: whole, on stable storage; never opened for writing
+    └── .IMAGE_ID.UPLOAD_ID.part        an upload that runs, or that a crash ended
+    DATADIR2/
+    └── ...
+
+A write goes to the part file; it is fsynced, renamed, and the folder is fsynced. Both names lie in one
+folder, so the rename is atomic. All system calls run in the store's own threads. Messages name no path: paths
+are for the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import os
+import re
+import stat
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from image_service.errors import (
+    DataMissing,
+    Forbidden,
+    ImageServiceError,
+    InvalidValue,
+    StoreFull,
+    StoreInUse,
+    StoreUnavailable,
+    UnsupportedUrl,
+    UploadLost,
+)
+from image_service.store.interface import Store, Stored, StoredObject, StoreWriter
+from image_service.store.part_file import PartFile, fsync_folder
+
+LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
+DEFAULT_CHUNK = 65536
+_THREADS = 16
+_UUID = r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}"
+_NAME = re.compile(rf"(?P<image>{_UUID})|\.(?P<partial>{_UUID})\.(?P<upload>{_UUID})\.part", re.IGNORECASE)
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def _as_store_error(error: OSError) -> ImageServiceError:
+    LOG.warning("file store: %s", error)
+    if error.errno in _FULL:
+        return StoreFull("There is no room left in the store for this image. Nothing of it was kept.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StoreUnavailable("The store refuses to write: no permission. Tell the administrator.")
+    return StoreUnavailable("The store cannot read or write now. Tell the administrator if it lasts.")
+
+
+class FileWriter(StoreWriter):
+    """See :class:`StoreWriter`."""
+
+    def __init__(self, store: FilesystemStore, part: PartFile, metadata: dict[str, object]) -> None:
+        self._store = store
+        self._part = part
+        self._metadata = metadata
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        await self._store.run(self._part.write, data)
+
+    async def commit(self) -> Stored:
+        try:
+            await self._store.run(
+                self._part.commit, missing=UploadLost("The upload was declared dead, its bytes were removed.")
+            )
+        finally:
+            await self._store.run(self._part.close)
+        return Stored(f"file://{self._part.final}", self._part.size, dict(self._metadata))
+
+    async def abort(self) -> None:
+        await self._store.run(self._part.abort)
+
+
+class FilesystemStore(Store):
+    """Files in one or several folders (``datadirs``: path and priority). ``file_perm``: a mode, 0 for what
+    the umask says.
+
+    ``chunk_size``: bytes read at a time. ``thin``: blocks of zeros become holes. ``location_metadata`` is
+    kept with every location; ``metadata_file`` is JSON with ``id`` and ``mountpoint`` (or a list of such)
+    that is added to it.
+    """
+
+    kind = "file"
+    schemes = ("file", "filesystem")
+
+    def __init__(
+        self,
+        name: str,
+        datadirs: Sequence[tuple[str | Path, int]],
+        *,
+        file_perm: int = 0,
+        chunk_size: int = DEFAULT_CHUNK,
+        thin: bool = False,
+        metadata_file: str | Path | None = None,
+        location_metadata: dict[str, object] | None = None,
+    ) -> None:
+        self.name = name
+        self.datadirs = [(Path(os.path.abspath(path)), priority) for path, priority in datadirs]
+        self.file_perm = file_perm
+        self.chunk_size = chunk_size
+        self.thin = thin
+        self.location_metadata = dict(location_metadata or {})
+        self._mounts = _read_mounts(metadata_file)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"store-{name}")
+        for folder, _ in self.datadirs:
+            with suppress(OSError):  # check() says what is wrong with it
+                folder.mkdir(parents=True, exist_ok=True)
+
+    async def run(self, call: Callable[..., T], *args: object, missing: ImageServiceError | None = None) -> T:
+        """Run a blocking ``call`` in the store's threads; its ``OSError`` becomes ``missing`` or the store
+        error that fits."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
+        except OSError as error:
+            if missing is not None and isinstance(error, FileNotFoundError):
+                raise missing from error
+            raise _as_store_error(error) from error
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    async def begin(self, image_id: str, upload_id: str, size: int | None) -> StoreWriter:
+        """See :meth:`Store.begin`: the folder with the highest priority that has room, of equal ones that
+        with most room."""
+        _require_plain(image_id, upload_id)
+        return await self.run(self._begin, image_id, upload_id, size)
+
+    def _begin(self, image_id: str, upload_id: str, size: int | None) -> StoreWriter:
+        folder = self._folder_with_room(size or 1)
+        part = PartFile.create(
+            part_path(folder, image_id, upload_id),
+            folder / image_id,
+            file_perm=self.file_perm,
+            thin=self.thin,
+        )
+        return FileWriter(self, part, self.location_metadata | self._mount_of(folder))
+
+    def _folder_with_room(self, size: int) -> Path:
+        failure: OSError = OSError(errno.ENOSPC, "no folder has room")
+        ranked = []
+        for folder, priority in self.datadirs:
+            try:
+                room = os.statvfs(folder)
+            except OSError as error:
+                LOG.warning("file store %s: %s", self.name, error)
+                failure = error
+            else:
+                ranked.append((priority, room.f_bavail * room.f_frsize, folder))
+        fitting = [entry for entry in ranked if entry[1] >= size]
+        if not fitting:
+            raise OSError(errno.ENOSPC, f"no folder has room for {size} bytes") if ranked else failure
+        return max(fitting, key=lambda entry: entry[:2])[2]
+
+    def _mount_of(self, folder: Path) -> dict[str, object]:
+        """The metadata entry whose mountpoint is over ``folder``; a single entry is everywhere."""
+        if len(self._mounts) == 1:
+            return self._mounts[0]
+        over = [entry for entry in self._mounts if folder.is_relative_to(str(entry["mountpoint"]))]
+        return max(over, key=lambda entry: len(str(entry["mountpoint"])), default={})
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def path(self, url: str) -> Path:
+        """See :meth:`LocalFiles.path`. No ``..`` and no link leads out of the folders."""
+        scheme, _, path = url.partition("://")
+        if scheme not in self.schemes or not path.startswith("/"):
+            raise UnsupportedUrl("This is no location of the file store.")
+        folder, name = os.path.split(path)
+        if name.startswith(".") or not name or not self._is_ours(folder):
+            raise DataMissing("The location is not inside the folders of the file store.")
+        return Path(folder, name)
+
+    def _is_ours(self, folder: str) -> bool:
+        if any(folder == str(ours) for ours, _ in self.datadirs):
+            return True
+        real = os.path.realpath(folder)
+        return any(real == os.path.realpath(ours) for ours, _ in self.datadirs)
+
+    async def read(self, url: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """See :meth:`Store.read`."""
+        fd = await self.run(os.open, self.path(url), os.O_RDONLY | os.O_CLOEXEC, missing=_gone())
+        try:
+            end = offset + length if length is not None else None
+            while end is None or offset < end:
+                wanted = self.chunk_size if end is None else min(self.chunk_size, end - offset)
+                data = await self.run(os.pread, fd, wanted, offset)
+                if not data:
+                    break
+                offset += len(data)
+                yield data
+        finally:
+            os.close(fd)
+
+    async def size(self, url: str) -> int:
+        """See :meth:`Store.size`."""
+        found = await self.run(os.stat, self.path(url), missing=_gone())
+        if not stat.S_ISREG(found.st_mode):
+            raise _gone()
+        return found.st_size
+
+    # -- removing and looking --------------------------------------------------------------------------------
+
+    async def delete(self, url: str) -> None:
+        """See :meth:`Store.delete`."""
+        await self.run(self._delete, self.path(url), missing=_gone())
+
+    def _delete(self, path: Path) -> None:
+        try:
+            path.unlink()
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                LOG.warning("file store %s: %s", self.name, error)
+                raise Forbidden(
+                    "The store refuses to delete this image: no permission. Tell the administrator."
+                ) from error
+            if error.errno in (errno.EBUSY, errno.ETXTBSY):
+                raise StoreInUse(
+                    "The image's bytes are in use in the store and cannot be deleted now."
+                ) from error
+            raise
+        fsync_folder(path.parent)
+
+    async def discard(self, image_id: str, upload_id: str | None) -> None:
+        """See :meth:`Store.discard`."""
+        _require_plain(image_id, upload_id or "any")
+        for folder, _ in self.datadirs:
+            await self.run(self._discard, folder, image_id, upload_id)
+
+    def _discard(self, folder: Path, image_id: str, upload_id: str | None) -> None:
+        if upload_id is None:
+            doomed = [folder / image_id, *folder.glob(f".{image_id}.*.part")]
+        else:
+            doomed = [part_path(folder, image_id, upload_id)]
+        for path in doomed:
+            path.unlink(missing_ok=True)
+        fsync_folder(folder)
+
+    async def objects(self) -> AsyncIterator[StoredObject]:
+        """See :meth:`Listable.objects`; files with other names than ours are not listed."""
+        for folder, _ in self.datadirs:
+            found = self._scan(folder)
+            while batch := await self.run(_some, found):
+                for item in batch:
+                    yield item
+
+    def _scan(self, folder: Path) -> Iterator[StoredObject]:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                match = _NAME.fullmatch(entry.name)
+                if match is None:
+                    continue
+                with suppress(FileNotFoundError):  # renamed or removed since it was listed
+                    yield _described(entry, match)
+
+    async def check(self) -> None:
+        """See :meth:`Store.check`."""
+        await self.run(self._check)
+
+    def _check(self) -> None:
+        for folder, _ in self.datadirs:
+            if not folder.is_dir():
+                raise StoreUnavailable(
+                    f"Store {self.name}: the folder {folder} is missing. Make it, for the user of the service."
+                )
+            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+                raise StoreUnavailable(
+                    f"Store {self.name}: the service may not write into {folder}. Check owner and mode."
+                )
+
+    def details(self) -> dict[str, object]:
+        """See :meth:`Store.details`."""
+        return {
+            "data_dir": [str(folder) for folder, _ in self.datadirs]
+            if len(self.datadirs) > 1
+            else str(self.datadirs[0][0]),
+            "chunk_size": self.chunk_size,
+            "thin_provisioning": self.thin,
+        }
+
+    async def close(self) -> None:
+        """End the threads when they have nothing left to do."""
+        self._threads.shutdown(wait=False)
+
+
+def _some(found: Iterator[StoredObject]) -> list[StoredObject]:
+    return list(islice(found, 1000))
+
+
+def _described(entry: os.DirEntry[str], match: re.Match[str]) -> StoredObject:
+    found = entry.stat(follow_symlinks=False)
+    return StoredObject(
+        url=f"file://{entry.path}",
+        image_id=match["image"] or match["partial"],
+        size=found.st_size,
+        modified_at=datetime.fromtimestamp(found.st_mtime, UTC).replace(tzinfo=None),
+        upload_id=match["upload"],
+    )
+
+
+def part_path(folder: Path, image_id: str, upload_id: str) -> Path:
+    return folder / f".{image_id}.{upload_id}.part"
+
+
+def _gone() -> DataMissing:
+    return DataMissing("The image's bytes are not in the store.")
+
+
+def _require_plain(*names: str) -> None:
+    """Image and upload ids become file names: letters, digits, dashes and underscores only."""
+    for name in names:
+        if not re.fullmatch(r"[\w-]+", name, re.ASCII):
+            raise InvalidValue(f"{name!r} is no id that the file store can keep.")
+
+
+def _read_mounts(metadata_file: str | Path | None) -> list[dict[str, object]]:
+    """The entries of ``filesystem_store_metadata_file``. ``ValueError`` or ``OSError`` with a sentence when
+    it is not as it must be."""
+    if metadata_file is None:
+        return []
+    content = json.loads(Path(metadata_file).read_bytes())
+    entries = content if isinstance(content, list) else [content]
+    for entry in entries:
+        if not (isinstance(entry, dict) and {"id", "mountpoint"} <= entry.keys()):
+            raise ValueError(f"{metadata_file}: each entry must be an object with id and mountpoint")
+    return entries

@@ -1,0 +1,262 @@
+"""Images that lie on a web server: read-only, by ``http`` and ``https`` locations and copy-from.
+
+The service fetches on behalf of users, so every address that it is led to, by name, number or redirect, is
+checked at the moment of connecting: what was checked is what is connected to (OSSN-0078, CVE-2026-34881).
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from image_service.errors import DataMissing, ReadOnlyStore, StoreUnavailable, UnsupportedUrl
+from image_service.store.interface import Store, StoreWriter
+
+LOG = logging.getLogger(__name__)
+
+_REDIRECTS = 5
+_CHUNK = 256 << 10
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
+_HEADERS = {"Accept-Encoding": "identity"}
+_FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# Where clouds keep the credentials of their machines, outside the link-local networks.
+_METADATA = [
+    ipaddress.ip_network(net)
+    for net in ("100.100.100.200/32", "192.0.0.192/32", "fd00:ec2::254/128", "fd20:ce::254/128")
+]
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+class AddressFilter:
+    """Which addresses may be fetched from: never ``denied``; always ``allowed``; else public ones, and with
+    ``inside`` also private and loopback ones. Link-local addresses and those of cloud metadata only when
+    ``allowed``."""
+
+    def __init__(
+        self, allowed: Iterable[str] = (), denied: Iterable[str] = (), *, inside: bool = False
+    ) -> None:
+        self._allowed = [ipaddress.ip_network(net, strict=False) for net in allowed]
+        self._denied = [ipaddress.ip_network(net, strict=False) for net in denied]
+        self._inside = inside
+
+    def admits(self, text: str) -> bool:
+        """Whether the numeric address ``text`` may be connected to."""
+        address = _plain(ipaddress.ip_address(text.partition("%")[0]))
+        if _within(address, self._denied):
+            return False
+        if _within(address, self._allowed):
+            return True
+        if (
+            address.is_link_local
+            or address.is_multicast
+            or address.is_unspecified
+            or _within(address, _METADATA)
+        ):
+            return False
+        return address.is_global or (self._inside and (address.is_private or address.is_loopback))
+
+    def socket(self, addr_info: tuple[Any, ...]) -> socket.socket:
+        """A socket for an address that is about to be connected to; ``OSError`` (EACCES) when that must not
+        be."""
+        family, kind, protocol, _, address = addr_info
+        if not self.admits(address[0]):
+            raise OSError(errno.EACCES, "this address must not be fetched from")
+        return socket.socket(family, kind, protocol)
+
+
+def _plain(address: Address) -> Address:
+    """The IPv4 address that an IPv6 one stands for (mapped, NAT64, 6to4), or the address itself."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _within(address: Address, networks: Iterable[Network]) -> bool:
+    return any(address in net for net in networks)
+
+
+class HttpStore(Store):
+    """See :class:`Store`. ``insecure``: certificates are not checked; ``ca_file``: CA certificates in place
+    of the system's."""
+
+    kind = "http"
+    schemes = ("http", "https")
+    read_only = True
+
+    def __init__(
+        self, name: str, addresses: AddressFilter, *, ca_file: str | None = None, insecure: bool = False
+    ) -> None:
+        self.name = name
+        self._addresses = addresses
+        self._tls = ssl.create_default_context(cafile=ca_file)
+        if insecure:
+            self._tls.check_hostname = False
+            self._tls.verify_mode = ssl.CERT_NONE
+        self._session: aiohttp.ClientSession | None = None
+
+    async def begin(self, image_id: str, upload_id: str, size: int | None) -> StoreWriter:
+        """Refused: nothing can be written."""
+        raise ReadOnlyStore("Error in store configuration. Adding images to store is disabled.")
+
+    async def size(self, url: str) -> int:
+        """See :meth:`Store.size`. ``StoreUnavailable`` when nobody answers, or what answers must not be
+        asked."""
+        for method in ("HEAD", "GET"):
+            try:
+                async with self._answer(method, url, {}) as answer:
+                    size = answer.headers.get("Content-Length", "")
+            except (StoreUnavailable, UnsupportedUrl):
+                # Some servers sign their URLs for GET only.
+                if method == "HEAD":
+                    continue
+                raise
+            if size.isascii() and size.isdigit():
+                return int(size)
+        raise UnsupportedUrl("The HTTP URL is invalid: the server there does not say how many bytes it has.")
+
+    async def read(self, url: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """See :meth:`Store.read`. A server without ranges is read from its first byte and the rest is
+        skipped."""
+        if length == 0:
+            return
+        headers = _range_header(offset, length)
+        async with self._answer("GET", url, headers) as answer:
+            skip = 0 if _starts_at(answer, offset) else offset
+            left = length
+            try:
+                async for data in answer.content.iter_chunked(_CHUNK):
+                    part = data[skip:] if skip else data
+                    skip = max(0, skip - len(data))
+                    if left is not None:
+                        part = part[:left]
+                        left -= len(part)
+                    if part:
+                        yield part
+                    if left == 0:
+                        return
+            except _FAILURES as error:
+                raise _unreachable(error) from error
+
+    async def delete(self, url: str) -> None:
+        """Nothing: the bytes belong to somebody else."""
+
+    async def discard(self, image_id: str, upload_id: str | None) -> None:
+        """Nothing: no upload ever writes here."""
+
+    async def check(self) -> None:
+        """Always well: it depends on nothing of its own."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, url: str, headers: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The good answer at the end of at most five redirects; every other one is an error."""
+        where = _parsed(url)
+        for _ in range(_REDIRECTS + 1):
+            try:
+                answer = await self._request(method, where, headers)
+            except _FAILURES as error:
+                raise _no_answer(error) from error
+            async with answer:
+                if answer.status not in (301, 302, 303, 307, 308):
+                    _require_good(answer)
+                    yield answer
+                    return
+                where = _next_hop(where, answer.headers.get("Location"))
+        raise UnsupportedUrl(f"The HTTP URL is invalid: it leads through more than {_REDIRECTS} redirects.")
+
+    async def _request(self, method: str, where: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        if self._session is None:
+            # No cookies and no proxy from the environment; names are looked up anew, for what was public may
+            # have moved.
+            connector = aiohttp.TCPConnector(
+                ssl=self._tls, socket_factory=self._addresses.socket, use_dns_cache=False
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                timeout=_TIMEOUT,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                headers=_HEADERS,
+            )
+        return await self._session.request(method, where, headers=headers, allow_redirects=False)
+
+
+def _parsed(url: str) -> URL:
+    try:
+        where = URL(url)
+    except ValueError:
+        where = URL()
+    if where.scheme not in HttpStore.schemes or not where.host:
+        raise UnsupportedUrl("The HTTP URL is invalid: it must be http://HOST/PATH or https://HOST/PATH.")
+    return where
+
+
+def _next_hop(here: URL, location: str | None) -> URL:
+    try:
+        return _parsed(str(here.join(URL(location or ""))))
+    except ValueError:
+        raise UnsupportedUrl("The HTTP URL is invalid: it redirects to no address.") from None
+
+
+def _range_header(offset: int, length: int | None) -> dict[str, str]:
+    if not offset and length is None:
+        return {}
+    return {"Range": f"bytes={offset}-" if length is None else f"bytes={offset}-{offset + length - 1}"}
+
+
+def _starts_at(answer: aiohttp.ClientResponse, offset: int) -> bool:
+    if answer.status != 206:
+        return offset == 0
+    if not answer.headers.get("Content-Range", "").lower().startswith(f"bytes {offset}-"):
+        raise StoreUnavailable(
+            "The server of the image's location answers with another range than it was asked for."
+        )
+    return True
+
+
+def _require_good(answer: aiohttp.ClientResponse) -> None:
+    if answer.status in (404, 410):
+        raise DataMissing("HTTP datastore could not find image at URI.")
+    if answer.status >= 500:
+        raise StoreUnavailable(
+            f"The server of the image's location fails with status {answer.status}. Try again later."
+        )
+    if answer.status not in (200, 206):
+        raise UnsupportedUrl(
+            f"The HTTP URL is invalid: the server there answers with status {answer.status}."
+        )
+
+
+def _no_answer(error: BaseException) -> StoreUnavailable:
+    """Nobody answers, or must not be asked. The same sentence for both, so that it does not tell what is in
+    the network inside."""
+    LOG.info("http location: %s", error)
+    return StoreUnavailable(
+        "The HTTP URL is invalid: no server answers there that this service may fetch from."
+    )
+
+
+def _unreachable(error: BaseException) -> StoreUnavailable:
+    LOG.warning("http location: %s", error)
+    return StoreUnavailable("The server of the image's location stopped in the middle. Try again later.")

@@ -1,0 +1,121 @@
+"""The file that one upload writes until it is whole (its place and names: ``store.filesystem``).
+
+Everything here blocks, so it runs in threads.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from image_service import faults
+
+_HOLE = bytes(65536)
+# Written back early in steps of this size, so that the fsync at the end finds little left to do.
+_WRITE_BACK = 8 << 20
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make names that came or went in ``folder`` durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd: int, data: memoryview) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _write_thin(fd: int, data: memoryview) -> None:
+    """Append ``data``, skipping over blocks of zeros: at the end the file must be truncated to its size."""
+    start = 0
+    while start < len(data):
+        end = min(start + len(_HOLE), len(data))
+        if data[start:end].tobytes() == _HOLE[: end - start]:
+            os.lseek(fd, end - start, os.SEEK_CUR)
+        else:
+            _write_all(fd, data[start:end])
+        start = end
+
+
+@dataclass(slots=True)
+class PartFile:
+    """The part file of one upload. One method at a time: a cancelled call ends before the next begins."""
+
+    fd: int
+    path: Path
+    final: Path
+    file_perm: int
+    thin: bool
+    identity: tuple[int, int] = (0, 0)
+    size: int = 0
+    flushed: int = 0
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @classmethod
+    def create(cls, path: Path, final: Path, *, file_perm: int, thin: bool) -> PartFile:
+        """Make the file; it must not exist yet."""
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, file_perm or 0o666)
+        found = os.fstat(fd)
+        return cls(fd, path, final, file_perm, thin, (found.st_dev, found.st_ino))
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append."""
+        with self.lock, memoryview(data) as view:
+            (_write_thin if self.thin else _write_all)(self.fd, view)
+            self.size += len(view)
+            self._start_write_back()
+
+    def _start_write_back(self) -> None:
+        # On Linux this advice starts the write-back of dirty pages without waiting for it; unlike fdatasync
+        # it swallows no error.
+        if self.size - self.flushed >= _WRITE_BACK:
+            os.posix_fadvise(self.fd, self.flushed, self.size - self.flushed, os.POSIX_FADV_DONTNEED)
+            self.flushed = self.size
+
+    def commit(self) -> None:
+        """To stable storage, then under the final name, then the name to stable storage."""
+        with self.lock:
+            if self.thin:
+                os.ftruncate(self.fd, self.size)
+            if self.file_perm:
+                os.fchmod(self.fd, self.file_perm)
+            faults.point("upload.before-fsync")
+            os.fsync(self.fd)
+            faults.point("upload.before-rename")
+            os.rename(self.path, self.final)
+            fsync_folder(self.final.parent)
+            faults.point("upload.after-rename")
+            self.close()
+
+    def abort(self) -> None:
+        """Remove the file under whichever name it has; what another upload put there stays."""
+        with self.lock:
+            self.close()
+            removed = [path for path in (self.path, self.final) if self._remove_ours(path)]
+            if removed:
+                fsync_folder(self.final.parent)
+
+    def _remove_ours(self, path: Path) -> bool:
+        with suppress(FileNotFoundError):
+            found = path.stat(follow_symlinks=False)
+            if (found.st_dev, found.st_ino) == self.identity:
+                path.unlink()
+                return True
+        return False
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        with self.lock:
+            if self.fd >= 0:
+                fd, self.fd = self.fd, -1
+                os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()

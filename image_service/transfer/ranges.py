@@ -1,0 +1,72 @@
+"""Which part of an image is asked for: ``Range`` (RFC 9110 14), and ``Content-Range`` in requests of old
+clients (contract C.7)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from image_service.errors import BadRequest, RangeNotSatisfiable
+
+_RANGE = re.compile(r"(\d{0,19})-(\d{0,19})", re.ASCII)
+_CONTENT_RANGE = re.compile(r"bytes\s+(\d{1,19})-(\d{1,19})/(?:\*|\d{1,19})", re.ASCII | re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """``length`` bytes from ``start`` on, of ``total``; never empty."""
+
+    start: int
+    length: int
+    total: int
+
+    def content_range(self) -> str:
+        """The header ``Content-Range`` of the answer 206."""
+        return f"bytes {self.start}-{self.start + self.length - 1}/{self.total}"
+
+
+def parse_range(header: str | None, size: int) -> ByteRange | None:
+    """What ``Range`` asks of ``size`` bytes; None when there is none, or one that is to be ignored (another
+    unit, malformed, reversed).
+
+    ``BadRequest`` for several ranges; ``RangeNotSatisfiable`` when none of the bytes exists.
+    """
+    unit, _, wanted = (header or "").partition("=")
+    if unit.strip().lower() != "bytes":
+        return None
+    parts = [part.strip() for part in wanted.split(",") if part.strip()]
+    if len(parts) > 1:
+        raise BadRequest("One range a request: ask for several ranges in several requests.")
+    match = _RANGE.fullmatch(parts[0]) if parts else None
+    if match is None or not any(match.groups()):
+        return None
+    first, last = match.groups()
+    if not first:
+        return _from(size - min(int(last), size), size - 1, size)
+    if last and int(last) < int(first):
+        return None
+    return _from(int(first), int(last) if last else size - 1, size)
+
+
+def parse_content_range(header: str | None, size: int) -> ByteRange | None:
+    """What the request header ``Content-Range: bytes A-B/*`` asks for. ``RangeNotSatisfiable`` when it is
+    malformed or out of bounds."""
+    if header is None:
+        return None
+    match = _CONTENT_RANGE.fullmatch(header.strip())
+    if match is None or not int(match[1]) <= int(match[2]) < size:
+        raise _unsatisfiable(size)
+    return _from(int(match[1]), int(match[2]), size)
+
+
+def _from(first: int, last: int, size: int) -> ByteRange:
+    if first >= size:
+        raise _unsatisfiable(size)
+    return ByteRange(first, min(last, size - 1) - first + 1, size)
+
+
+def _unsatisfiable(size: int) -> RangeNotSatisfiable:
+    return RangeNotSatisfiable(
+        f"Invalid start position in Range header. The image has {size} bytes.",
+        {"Content-Range": f"bytes */{size}"},
+    )

@@ -1,0 +1,128 @@
+"""The pipeline of an upload: while chunks arrive, those before are hashed and written in threads.
+
+source ── cap ── gather to 1 MiB ──┬── md5
+            (two buffers,          ├── hashing_algorithm
+             used in turn)         └── store
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from image_service import faults
+from image_service.store.interface import StoreWriter
+from image_service.transfer.cap import capped
+from image_service.transfer.digest import Digests
+
+TURN = 1 << 20  # bytes handed to the threads at a time
+# A slow client's bytes are handed on earlier, so that many slow clients do not each fill a megabyte.
+_SLOW_TURN = 64 << 10
+_SLOW_AFTER = 0.05  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What arrived: bytes, MD5 in hex, and the value of the other hash in hex."""
+
+    size: int
+    checksum: str
+    hash_value: str
+
+
+async def receive(
+    source: AsyncIterator[bytes], writer: StoreWriter, *, algorithm: str, cap: int | None
+) -> Received:
+    """Write all of ``source`` to ``writer`` (not committed, not aborted: that is the caller's).
+
+    Raises what the source and the writer raise, and ``LimitExceeded`` over ``cap`` bytes; the threads are
+    quiet then. Memory: two turns and one chunk of the source, whatever the size.
+    """
+    pipeline = _Pipeline(writer, Digests(algorithm))
+    try:
+        async for chunk in source if cap is None else capped(source, cap):
+            await pipeline.take(chunk)
+        return await pipeline.finish()
+    finally:
+        await pipeline.quiet()
+
+
+class _Pipeline:
+    def __init__(self, writer: StoreWriter, digests: Digests) -> None:
+        self._writer = writer
+        self._digests = digests
+        self._size = 0
+        # Fresh zero pages: memory is used only as far as they are filled.
+        self._buffers = (bytearray(TURN), bytearray(TURN))
+        self._filling = 0
+        self._filled = 0
+        self._since = 0.0
+        self._running: asyncio.Future[None] | None = None
+
+    async def take(self, chunk: bytes) -> None:
+        """Gather ``chunk``; hand a full buffer on."""
+        if len(chunk) >= TURN and not self._filled:
+            await self._hand_on(chunk)
+            return
+        view = memoryview(chunk)
+        while view:
+            room = TURN - self._filled
+            self._gather(view[:room])
+            view = view[room:]
+            if self._is_due():
+                await self._flush()
+
+    def _gather(self, part: memoryview) -> None:
+        if not self._filled:
+            self._since = time.monotonic()
+        self._buffers[self._filling][self._filled : self._filled + len(part)] = part
+        self._filled += len(part)
+
+    def _is_due(self) -> bool:
+        if self._filled >= _SLOW_TURN and time.monotonic() - self._since > _SLOW_AFTER:
+            return True
+        return self._filled == TURN
+
+    async def _flush(self) -> None:
+        if self._filled:
+            data = memoryview(self._buffers[self._filling])[: self._filled]
+            self._filling, self._filled = 1 - self._filling, 0
+            await self._hand_on(data)
+
+    async def _hand_on(self, data: bytes | memoryview) -> None:
+        """Wait for the turn before, then start this one: one of the buffers is always free to be filled."""
+        await self._wait()
+        self._running = asyncio.ensure_future(self._turn(data))
+
+    async def _turn(self, data: bytes | memoryview) -> None:
+        work = [self._writer.write(data), *self._digests.updates(data)]
+        results = await asyncio.gather(*work, return_exceptions=True)
+        for result in results:
+            if result is not None:
+                raise result
+        if not self._size:
+            faults.point("upload.first-chunk")
+        self._size += len(data)
+
+    async def _wait(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            try:
+                await asyncio.shield(running)
+            except asyncio.CancelledError:
+                self._running = running
+                raise
+
+    async def finish(self) -> Received:
+        await self._flush()
+        await self._wait()
+        return Received(self._size, self._digests.checksum, self._digests.hash_value)
+
+    async def quiet(self) -> None:
+        """Wait until no thread touches the buffers or the writer. Another error is on its way already."""
+        if self._running is not None:
+            await asyncio.wait({self._running})
+            if not self._running.cancelled():
+                self._running.exception()
