@@ -1,0 +1,185 @@
+"""Which migrations a database has, and bringing it to the newest: expand, then migrate, then contract.
+
+Expand only adds, so the release before keeps running on it; migrate moves data in pieces; contract removes
+what the new release no longer reads. Revisions are numbered ``expand_0001``, ``contract_0001``; table
+``alembic_version`` holds the newest of each. A process runs on a schema that has at least its expand number
+and at most its contract number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+
+from image_service.errors import RegistryUnavailable
+from image_service.registry.engine import Database
+
+EXPAND, CONTRACT = 1, 1
+LOCK_NAME, LOCK_WAIT = "image_service_schema", 600
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The newest applied number of each branch; 0: none."""
+
+    expand: int = 0
+    contract: int = 0
+
+    def __str__(self) -> str:
+        return f"expand_{self.expand:04d} contract_{self.contract:04d}"
+
+
+@dataclass(frozen=True, slots=True)
+class DataMigration:
+    """Data that an expand left to be moved:
+
+    ``run`` moves at most so many rows and says how many; 0 means that it is done.
+    """
+
+    name: str
+    pending: Callable[[Connection], bool]
+    run: Callable[[Connection, int], int]
+
+
+DATA_MIGRATIONS: tuple[DataMigration, ...] = ()
+BATCH = 500
+
+
+def version(connection: Connection) -> Version:
+    """What is applied, whoever applied it."""
+    if not inspect(connection).has_table("alembic_version"):
+        return Version()
+    numbers = {"expand": 0, "contract": 0}
+    for (revision,) in connection.execute(text("SELECT version_num FROM alembic_version")):
+        branch, _, number = revision.partition("_")
+        if branch in numbers and number.isdigit():
+            numbers[branch] = max(numbers[branch], int(number))
+    return Version(**numbers)
+
+
+def require_fit(connection: Connection) -> None:
+    """``RegistryUnavailable`` with what to do, unless this program can work on the schema.
+
+    One query where all is well.
+    """
+    rows = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all()
+    if f"expand_{EXPAND:04d}" in rows and f"contract_{CONTRACT:04d}" in rows:
+        return
+    found = version(connection)
+    if found.expand < EXPAND:
+        raise RegistryUnavailable(f"The database's schema is too old ({found}). Run: image-manage db sync")
+    if found.contract > CONTRACT:
+        raise RegistryUnavailable(
+            f"The database's schema is too new for this release ({found}). Install the newer one here too."
+        )
+
+
+def next_step(connection: Connection) -> str | None:
+    """``expand``, ``migrate``, ``contract``, or None when there is nothing left to do."""
+    found = version(connection)
+    if found.expand < EXPAND:
+        return "expand"
+    if any(migration.pending(connection) for migration in DATA_MIGRATIONS):
+        return "migrate"
+    return "contract" if found.contract < CONTRACT else None
+
+
+def expand(database: Database) -> None:
+    """Add what this release needs."""
+    with _locked(database) as connection:
+        _expand(connection)
+
+
+def migrate(database: Database) -> int:
+    """Move data, in pieces with a transaction each. How many rows were moved."""
+    moved = 0
+    for migration in DATA_MIGRATIONS:
+        while count := database.write(lambda connection, run=migration.run: run(connection, BATCH)):  # type: ignore[misc]
+            moved += count
+    return moved
+
+
+def contract(database: Database) -> None:
+    """Remove what this release no longer reads. ``ValueError`` while an earlier step is to be done."""
+    with _locked(database) as connection:
+        step = next_step(connection)
+        if step in ("expand", "migrate"):
+            raise ValueError(f"First run: image-manage db {step}")
+        _contract(connection)
+
+
+def sync(database: Database) -> bool:
+    """All three steps. Did anything change? Hosts that do it at the same time come one after the other."""
+    with _locked(database) as connection:
+        before = version(connection)
+        _expand(connection)
+    moved = migrate(database)
+    with _locked(database) as connection:
+        _contract(connection)
+        return moved > 0 or version(connection) != before
+
+
+def _expand(connection: Connection) -> None:
+    if version(connection).expand < EXPAND:
+        _upgrade(connection, f"expand_{EXPAND:04d}")
+
+
+def _contract(connection: Connection) -> None:
+    if version(connection).contract < CONTRACT:
+        _upgrade(connection, f"contract_{CONTRACT:04d}")
+
+
+def _upgrade(connection: Connection, revision: str) -> None:
+    # Alembic costs a tenth of a second at start, which servers need not spend.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+@contextmanager
+def _locked(database: Database) -> Iterator[Connection]:
+    """One connection while no other process migrates.
+
+    On SQLite this is a transaction: a migration is applied whole or not at all.
+    """
+    with database.engine.connect() as connection:
+        if database.is_sqlite:
+            yield from _sqlite_locked(connection)
+        else:
+            yield from _mysql_locked(connection)
+
+
+def _sqlite_locked(connection: Connection) -> Iterator[Connection]:
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={LOCK_WAIT * 1000}")
+    connection.exec_driver_sql("BEGIN EXCLUSIVE")
+    try:
+        yield connection
+        connection.exec_driver_sql("COMMIT")
+    except BaseException:
+        connection.exec_driver_sql("ROLLBACK")
+        raise
+    finally:
+        # Its waiting time is not for others of the pool.
+        connection.invalidate()
+
+
+def _mysql_locked(connection: Connection) -> Iterator[Connection]:
+    if (
+        connection.execute(
+            text("SELECT GET_LOCK(:name, :wait)"), {"name": LOCK_NAME, "wait": LOCK_WAIT}
+        ).scalar()
+        != 1
+    ):
+        raise RegistryUnavailable(f"Another process has been migrating the database for {LOCK_WAIT} seconds.")
+    try:
+        yield connection
+    finally:
+        connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": LOCK_NAME})
