@@ -1,0 +1,249 @@
+"""Connections to the database: transactions, deadlines, what is tried again and what never.
+
+Every connection is in autocommit mode, so a read costs no BEGIN and no ROLLBACK; a write says BEGIN and
+COMMIT itself. What failed before its COMMIT has changed nothing and may be tried again. Where the connection
+breaks during COMMIT nobody knows what happened: ``RegistryUnavailable``, never a second try.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from image_service.errors import ImageServiceError, InvalidValue, RegistryUnavailable
+
+LOG = logging.getLogger(__name__)
+
+# Longest wait of a write for others' locks, in seconds; beyond it the answer is 503, never "database is
+# locked".
+WRITE_DEADLINE = 60.0
+_LOCK_WAIT = 10
+_CONNECT_TIMEOUT = 10
+_ANSWER_TIMEOUT = 60
+# InnoDB: lock wait timeout, deadlock (also Galera's certification failure). Nothing was kept.
+_MYSQL_TRY_AGAIN = frozenset({1205, 1213})
+_MYSQL_NO_TABLE = 1146
+# SQLITE_BUSY and SQLITE_LOCKED, the low byte of the extended code.
+_SQLITE_TRY_AGAIN = frozenset({5, 6})
+
+T = TypeVar("T")
+
+
+def database_url(connection: str) -> URL:
+    """The URL with the driver that is used: PyMySQL for every kind of ``mysql:`` and ``mariadb:``; Python's
+    sqlite3.
+
+    ``ValueError`` with a sentence for an URL of another kind.
+    """
+    try:
+        url = make_url(connection)
+    except ArgumentError:
+        raise ValueError(
+            "[database] connection is no URL; write mysql://USER:PASSWORD@HOST/NAME or sqlite:////PATH."
+        ) from None
+    kind = url.get_backend_name()
+    if kind in ("mysql", "mariadb"):
+        # An old `?charset=utf8` would lose characters beyond three bytes.
+        return url.set(drivername="mysql+pymysql").difference_update_query(["charset"])
+    if kind == "sqlite" and url.database and url.database != ":memory:":
+        return url.set(drivername="sqlite+pysqlite")
+    raise ValueError(
+        f"[database] connection: {kind} is not supported; write mysql://USER:PASSWORD@HOST/NAME or sqlite:////PATH."
+    )
+
+
+class Database:
+    """A pool of connections to one database. Thread-safe; blocks, so it is called from threads only."""
+
+    def __init__(
+        self,
+        connection: str,
+        *,
+        pool_size: int = 5,
+        max_overflow: int = 10,
+        pool_timeout: int = 30,
+        recycle_time: int = 3600,
+        ssl_ca: str | None = None,
+    ) -> None:
+        url = database_url(connection)
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        self.engine = create_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=max_overflow,
+            pool_timeout=pool_timeout,
+            pool_recycle=recycle_time,
+            pool_reset_on_return=None,
+            isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,
+            connect_args=_sqlite_arguments() if self.is_sqlite else _mysql_arguments(ssl_ca),
+        )
+        # SQLite: take the one write lock at once; a lock that is taken later by a reader cannot be waited
+        # for.
+        self._begin = "BEGIN IMMEDIATE" if self.is_sqlite else "START TRANSACTION"
+        event.listen(self.engine, "connect", _prepare_sqlite if self.is_sqlite else _prepare_mysql)
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work``, which only reads; once more on a new connection when the first one turned out to be
+        dead.
+        """
+        try:
+            try:
+                return self._reading(work)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                return self._reading(work)
+        except (DBAPIError, PoolTimeout) as error:
+            raise translated(error) from error
+
+    def _reading(self, work: Callable[[Connection], T]) -> T:
+        with self.engine.connect() as connection:
+            return work(connection)
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in one transaction.
+
+        It may run several times, and must change nothing outside the database.
+        """
+        deadline = time.monotonic() + WRITE_DEADLINE
+        may_reconnect = True
+        while True:
+            try:
+                return self._transaction(work)
+            except PoolTimeout as error:
+                raise translated(error) from error
+            except DBAPIError as error:
+                again = lost_a_lock(error) or (error.connection_invalidated and may_reconnect)
+                if not again or time.monotonic() > deadline:
+                    raise translated(error) from error
+                may_reconnect = may_reconnect and not error.connection_invalidated
+            time.sleep(random.uniform(0.002, 0.03))  # noqa: S311 - spreads those that collided, no secret
+
+    def _transaction(self, work: Callable[[Connection], T]) -> T:
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql(self._begin)
+            try:
+                result = work(connection)
+                self._commit(connection)
+            except BaseException:
+                _roll_back(connection)
+                raise
+            return result
+
+    def _commit(self, connection: Connection) -> None:
+        try:
+            connection.exec_driver_sql("COMMIT")
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            LOG.exception("The connection to the database broke during COMMIT")
+            raise RegistryUnavailable(
+                "The database went away during the change; whether it was kept is not known. Look, then try again."
+            ) from error
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def _sqlite_arguments() -> dict[str, Any]:
+    return {"timeout": _LOCK_WAIT, "check_same_thread": False}
+
+
+def _mysql_arguments(ssl_ca: str | None) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "charset": "utf8mb4",
+        "connect_timeout": _CONNECT_TIMEOUT,
+        "read_timeout": _ANSWER_TIMEOUT,
+        "write_timeout": _ANSWER_TIMEOUT,
+    }
+    return arguments | ({"ssl": {"ca": ssl_ca, "check_hostname": True}} if ssl_ca else {})
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    # WAL: readers never wait for a writer. FULL: what was answered survives a power cut.
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        f"busy_timeout={_LOCK_WAIT * 1000}",
+        "foreign_keys=ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _prepare_mysql(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    # Without gap locks, so that writers of different images never wait for each other.
+    cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    # A server that cuts values off silently would keep another name than the one that was answered.
+    cursor.execute(f"SET SESSION sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = {_LOCK_WAIT}")
+    cursor.close()
+
+
+def _roll_back(connection: Connection) -> None:
+    """Undo; a connection that cannot even do that is thrown away, and the server undoes it."""
+    if connection.invalidated:
+        return
+    try:
+        connection.exec_driver_sql("ROLLBACK")
+    except DBAPIError:
+        LOG.debug("ROLLBACK failed; the connection is dropped", exc_info=True)
+        connection.invalidate()
+
+
+def lost_a_lock(error: DBAPIError) -> bool:
+    """Was the transaction undone, or never begun, because another one had the lock?"""
+    original = error.orig
+    code = getattr(original, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _SQLITE_TRY_AGAIN
+    return mysql_code(error) in _MYSQL_TRY_AGAIN
+
+
+def mysql_code(error: DBAPIError) -> int | None:
+    """The number of a MySQL error, or None."""
+    arguments = getattr(error.orig, "args", ())
+    return arguments[0] if arguments and isinstance(arguments[0], int) else None
+
+
+def translated(error: DBAPIError | PoolTimeout) -> ImageServiceError:
+    """The domain's error for what the database said; the database's own words go to the log only."""
+    if isinstance(error, DataError):
+        return InvalidValue("A value is too long or out of range for its column.")
+    LOG.error("The database failed", exc_info=error)
+    if isinstance(error, DBAPIError) and (
+        mysql_code(error) == _MYSQL_NO_TABLE or "no such table" in str(error.orig)
+    ):
+        return RegistryUnavailable("The database has no tables yet. Run: image-manage db sync")
+    return RegistryUnavailable("The database does not answer. Try again later.")
+
+
+def connect_patiently(engine: Engine, max_retries: int, retry_interval: int) -> None:
+    """Wait until the database takes connections:
+
+    ``max_retries`` more tries (-1: for ever), ``retry_interval`` seconds apart.
+    """
+    tried = 0
+    while True:
+        try:
+            engine.connect().close()
+        except DBAPIError as error:
+            if 0 <= max_retries <= tried:
+                raise RegistryUnavailable(
+                    "The database does not take connections; see [database] connection."
+                ) from error
+            tried += 1
+            LOG.warning("The database does not answer; try %d follows in %d s", tried, retry_interval)
+            time.sleep(retry_interval)
+        else:
+            return
