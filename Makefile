@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/pip --disable-pip-version-check --quiet
+PIP := $(BIN)/pip --disable-pip-version-check -qq
 PYTEST := $(BIN)/python -m pytest
 # What `make run` takes: the port, the image (path or URL), and whether to stay in the background.
 PORT ?= 9292
@@ -104,7 +104,7 @@ clean: stop ## remove what make made, but for .venv and var/cache
 .venv/.runtime: .venv/.made requirements/runtime.txt pyproject.toml
 	@echo "Installing the service into .venv"
 	@$(PIP) install --require-hashes -r requirements/runtime.txt
-	@$(PIP) install --no-deps --no-build-isolation -e .
+	@$(PIP) install --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 	@touch $@
 
 .venv/.develop: .venv/.runtime requirements/test.txt requirements/deploy.txt requirements/lint.txt
