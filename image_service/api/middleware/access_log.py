@@ -1,0 +1,54 @@
+"""One line for each request that was answered: what, with which outcome, how much, how long, for whom."""
+
+from __future__ import annotations
+
+import logging
+
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+
+from image_service import log
+
+NAME = "image_service.access"
+access_log = logging.getLogger(NAME)
+
+
+class AccessLogger(AbstractAccessLogger):
+    """Called by aiohttp when the answer was sent.
+
+    ``seconds`` runs from the end of the request's header to the end of the answer.
+    """
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """Write the line."""
+        context = request.get("context")
+        path = request.raw_path if hasattr(request, "raw_path") else request.path
+        log.event(
+            NAME,
+            request.get("request_id", ""),
+            {
+                "method": request.method,
+                "path": log.redact(path) if "://" in path or "%3A%2F" in path else path,
+                "status": response.status,
+                "bytes": _sent(request, response),
+                "seconds": f"{time:.6f}",
+                "user": (context.user if context else None) or "-",
+                "project": (context.project if context else None) or "-",
+                "client": request.remote or "-",
+            },
+        )
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anybody would read it; without it aiohttp does not even take the time."""
+        return access_log.isEnabledFor(logging.INFO)
+
+
+def _sent(request: web.BaseRequest, response: web.StreamResponse) -> int:
+    """Bytes of the body. aiohttp counts the header, too, and does not count what the kernel sends from a
+    file.
+    """
+    length = response.content_length
+    if request.method == "HEAD" or length is None:
+        return 0 if request.method == "HEAD" else response.body_length
+    return length if isinstance(response, web.FileResponse) else min(length, response.body_length)

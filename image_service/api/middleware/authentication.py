@@ -1,0 +1,81 @@
+"""Who asks: the way that ``[paste_deploy] flavor`` chooses (contract A.15, A.16, C.20).
+
+    ''            nobody is asked; everybody is administrator
+    http_basic    user and password, from an htpasswd file                  htpasswd.py
+    trusted-auth  a proxy in front has asked, and says so in headers        trusted.py
+
+An authenticator is called once a request. It returns the context or raises ``NotAuthenticated``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from oslo_config import cfg
+
+from image_service.context import RequestContext, everybody_is_admin
+from image_service.errors import NotAuthenticated
+
+LOG = logging.getLogger(__name__)
+
+Authenticator = Callable[[web.BaseRequest], Awaitable[RequestContext]]
+
+FLAVORS = ("", "http_basic", "trusted-auth")
+# Parts of Glance's flavors that add a cache of images, not a way of asking who it is.
+CACHES = frozenset({"caching", "cachemanagement"})
+
+
+class UnknownFlavor(cfg.Error):  # type: ignore[misc]
+    """``flavor`` names a way that this service does not have."""
+
+
+def base_flavor(flavor: str | None) -> str:
+    """The part of a flavor that says who is asked: ``trusted-auth+cachemanagement`` is ``trusted-auth``.
+
+    Raises :class:`UnknownFlavor` with the names that there are.
+    """
+    words = [word for word in (flavor or "").strip().split("+") if word not in CACHES]
+    base = "+".join(words)
+    if base.startswith("keystone"):
+        raise UnknownFlavor(
+            "[paste_deploy] flavor = keystone: this release does not ask Keystone. Use http_basic (a file of users), or"
+            " trusted-auth behind a proxy that asks Keystone."
+        )
+    if base not in FLAVORS:
+        raise UnknownFlavor(
+            f"[paste_deploy] flavor = {flavor}: the flavors are empty, http_basic and trusted-auth."
+        )
+    return base
+
+
+def make_authenticator(conf: cfg.ConfigOpts) -> Authenticator:
+    """The authenticator of this configuration. Raises ``cfg.Error`` with a sentence when it cannot work."""
+    flavor = base_flavor(conf.paste_deploy.flavor)
+    if "cach" in (conf.paste_deploy.flavor or ""):
+        LOG.warning(
+            "flavor = %s: this release has no cache of images; the rest of the flavor works",
+            conf.paste_deploy.flavor,
+        )
+    if flavor == "http_basic":
+        from image_service.api.middleware.htpasswd import BasicAuthenticator
+
+        return BasicAuthenticator.from_config(conf)
+    if flavor == "trusted-auth":
+        from image_service.api.middleware.trusted import TrustedAuthenticator
+
+        return TrustedAuthenticator.from_config(conf)
+    return nobody_is_asked
+
+
+async def nobody_is_asked(request: web.BaseRequest) -> RequestContext:
+    """Everybody is administrator; a token, whatever it says, is not looked at."""
+    return everybody_is_admin(request.get("request_id", ""))
+
+
+def anonymous(request: web.BaseRequest, allowed: bool, refusal: NotAuthenticated) -> RequestContext:
+    """Who may be nobody may look (``allow_anonymous_access``); else ``refusal`` is raised."""
+    if not allowed:
+        raise refusal
+    return RequestContext(read_only=True, request_id=request.get("request_id", ""))

@@ -1,0 +1,201 @@
+"""User and password by HTTP Basic, checked against bcrypt hashes (flavor http_basic).
+
+bcrypt takes a quarter of a second on purpose. So it runs in threads, few of them; what it said is remembered
+for a while under
+a keyed hash of user, password and stored hash (a new password or a removed user counts at once); many
+requests that come with
+the same password wait for one check. An unknown user takes as long as a known one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import logging
+import os
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import bcrypt
+from aiohttp import web
+from oslo_config import cfg
+
+from image_service.api.middleware.authentication import anonymous
+from image_service.api.middleware.identities import (
+    LONGEST_PASSWORD,
+    Identity,
+    parse_identities,
+    parse_passwords,
+)
+from image_service.api.middleware.watched import WatchedFile
+from image_service.context import RequestContext
+from image_service.errors import NotAuthenticated, ServiceUnavailable
+
+LOG = logging.getLogger(__name__)
+
+REMEMBER_WRONG = 5.0
+MOST_REMEMBERED = 10_000
+MOST_WAITING = 100
+"""Checks that may wait for a thread: who guesses passwords must not pile up work without end."""
+
+
+class Passwords:
+    """Says whether a password is right. ``remember`` is in seconds."""
+
+    def __init__(self, file: WatchedFile[dict[str, bytes]], remember: float) -> None:
+        self._file = file
+        self._remember = remember
+        self._key = os.urandom(32)
+        self._known: dict[bytes, tuple[bool, float]] = {}
+        self._running: dict[bytes, asyncio.Future[bool]] = {}
+        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bcrypt")
+
+    async def check(self, user: str, password: bytes) -> bool:
+        """Raises ``ServiceUnavailable`` when too many checks wait already."""
+        stored = self._file.content()
+        hashed = stored.get(user) or nobodys_hash(stored)
+        digest = self._digest(user.encode(), password, hashed)
+        right, until = self._known.get(digest, (False, 0.0))
+        if until <= time.monotonic():
+            right = await self._ask(digest, password, hashed)
+        return right and user in stored
+
+    def _digest(self, *parts: bytes) -> bytes:
+        mac = hmac.new(self._key, digestmod=hashlib.sha256)
+        for part in parts:
+            mac.update(len(part).to_bytes(4, "big") + part)
+        return mac.digest()
+
+    async def _ask(self, digest: bytes, password: bytes, hashed: bytes) -> bool:
+        running = self._running.get(digest)
+        if running is None:
+            if len(self._running) >= MOST_WAITING:
+                raise ServiceUnavailable(
+                    "Too many passwords are being checked at the moment. Try again in a few seconds."
+                )
+            running = asyncio.get_running_loop().run_in_executor(self._threads, matches, password, hashed)
+            self._running[digest] = running
+            running.add_done_callback(lambda done: self._remember_result(digest, done))
+        # A client that goes away must not take the check from the others that wait for it.
+        return await asyncio.shield(running)
+
+    def _remember_result(self, digest: bytes, done: asyncio.Future[bool]) -> None:
+        del self._running[digest]
+        if done.cancelled() or done.exception() is not None:
+            return
+        if len(self._known) >= MOST_REMEMBERED:
+            self._known.clear()
+        right = done.result()
+        self._known[digest] = (
+            right,
+            time.monotonic() + (self._remember if right else min(REMEMBER_WRONG, self._remember)),
+        )
+
+
+def matches(password: bytes, hashed: bytes) -> bool:
+    """Whether ``hashed`` is of ``password``; slow. A hash that bcrypt cannot read is nobody's."""
+    try:
+        return bcrypt.checkpw(password[:LONGEST_PASSWORD], hashed)
+    except ValueError:
+        return False
+
+
+def nobodys_hash(stored: dict[str, bytes]) -> bytes:
+    """A hash that no password has, as costly as most of ``stored``:
+
+    an unknown user must take as long as a known one.
+    """
+    costs = Counter(hashed[4:6] for hashed in stored.values())
+    cost = costs.most_common(1)[0][0] if costs else b"12"
+    return b"$2b$" + cost + b"$" + b"." * 53
+
+
+class BasicAuthenticator:
+    """The authenticator of flavor http_basic."""
+
+    def __init__(
+        self,
+        passwords: Passwords,
+        identities: WatchedFile[dict[str, Identity]],
+        *,
+        realm: str,
+        admin_role: str,
+        owner_is_tenant: bool = True,
+        allow_anonymous: bool = False,
+    ) -> None:
+        self._passwords = passwords
+        self._identities = identities
+        self._challenge = {"WWW-Authenticate": 'Basic realm="{}"'.format(realm.replace('"', ""))}
+        self._admin_role = admin_role.lower()
+        self._owner_is_tenant = owner_is_tenant
+        self._allow_anonymous = allow_anonymous
+
+    @classmethod
+    def from_config(cls, conf: cfg.ConfigOpts) -> BasicAuthenticator:
+        """Read both files. Raises ``cfg.Error`` when one cannot be read: nobody could log in."""
+        password_path, identity_path = (
+            conf.oslo_middleware.http_basic_auth_user_file,
+            conf.http_basic.identity_file,
+        )
+        passwords = WatchedFile(password_path, parse_passwords, {})
+        identities = WatchedFile(identity_path, parse_identities, {})
+        for option, file in (
+            ("[oslo_middleware] http_basic_auth_user_file", passwords),
+            ("[http_basic] identity_file", identities),
+        ):
+            try:
+                file.load()
+            except (OSError, ValueError) as error:
+                raise cfg.Error(
+                    f"{option}: {error}. Make the first user with: image-manage user add NAME --project PROJECT --role admin"
+                ) from error
+        return cls(
+            Passwords(passwords, conf.http_basic.cache_time),
+            identities,
+            realm=conf.http_basic.realm,
+            admin_role=conf.admin_role,
+            owner_is_tenant=conf.owner_is_tenant,
+            allow_anonymous=conf.allow_anonymous_access,
+        )
+
+    async def __call__(self, request: web.BaseRequest) -> RequestContext:
+        """The identity of the user in ``Authorization``;
+
+        ``NotAuthenticated`` with the header that makes clients ask for a password.
+        """
+        header = request.headers.get("Authorization")
+        if header is None:
+            return anonymous(
+                request, self._allow_anonymous, self._refusal("Give a user and a password (HTTP Basic).")
+            )
+        user, password = self._credentials(header)
+        identity = self._identities.content().get(user, Identity())
+        right = await self._passwords.check(user, password)
+        if not right or identity.disabled:
+            LOG.warning("Wrong password, or no such user: %r from %s", user[:64], request.remote)
+            raise self._refusal("The user or the password is wrong.")
+        return RequestContext(
+            user=user,
+            project=identity.project if self._owner_is_tenant else user,
+            roles=identity.roles,
+            is_admin=self._admin_role in identity.roles,
+            authenticated=True,
+            request_id=request.get("request_id", ""),
+        )
+
+    def _refusal(self, sentence: str) -> NotAuthenticated:
+        return NotAuthenticated(sentence, self._challenge)
+
+    def _credentials(self, header: str) -> tuple[str, bytes]:
+        scheme, _, encoded = header.strip().partition(" ")
+        try:
+            user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+            if scheme.lower() == "basic" and colon:
+                return user.decode(), password
+        except (binascii.Error, UnicodeDecodeError):
+            pass
+        raise self._refusal("The header Authorization must be: Basic, and base64 of USER:PASSWORD.")

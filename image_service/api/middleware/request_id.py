@@ -1,0 +1,31 @@
+"""The id under which a request is found again in every log and answer (contract C.1)."""
+
+from __future__ import annotations
+
+import re
+
+from aiohttp import web
+
+from image_service import log
+from image_service.context import new_request_id
+from image_service.errors import HeaderTooLarge
+
+HEADER = "X-Openstack-Request-Id"
+_GOOD = re.compile(r"[\w.:+-]+", re.ASCII)
+
+
+def request_id_of(request: web.BaseRequest, longest: int) -> str:
+    """The id that the client gave, or a new one; from here on it stands in this task's log lines.
+
+    An id that could forge a log line is not taken. Raises ``HeaderTooLarge`` beyond ``longest`` characters.
+    """
+    given = request.headers.get(HEADER)
+    if given is not None and len(given) > longest:
+        raise HeaderTooLarge(f"{HEADER} may have at most {longest} characters, and has {len(given)}.")
+    found = _with_prefix(given) if given and _GOOD.fullmatch(given) else new_request_id()
+    log.request_id.set(found)
+    return found
+
+
+def _with_prefix(given: str) -> str:
+    return given if given.startswith("req-") else f"req-{given}"

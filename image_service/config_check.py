@@ -1,0 +1,191 @@
+"""What a configuration says besides what it means:
+
+options that nobody knows, and doors that are open by accident.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from oslo_config import cfg, iniparser
+
+from image_service import config
+
+# Groups of Glance whose features are not built, and those whose libraries are not used.
+_OTHER_GROUPS = frozenset(
+    ["keystone_authtoken", "oslo_policy", "oslo_concurrency", "oslo_messaging_notifications", "oslo_messaging_rabbit", "oslo_messaging_kafka", "oslo_limit", "oslo_reports", "cors", "healthcheck", "profiler", "task", "taskflow_executor", "image_import_opts", "import_filtering_opts", "image_conversion", "inject_metadata_properties", "glance_download_properties", "key_manager", "barbican", "vault", "wsgi", "store_type_location_strategy", "os_glance_staging_store", "os_glance_tasks_store", "cache"]
+)
+# Options of Glance (contract D.3, D.4) whose features this release does not have.
+_OTHER_OPTIONS = frozenset(
+    ["cert_file", "key_file", "ca_file", "enable_v1_registry", "enable_v2_registry", "registry_client_key_file", "registry_client_cert_file", "use_user_token", "send_identity_headers", "admin_user", "admin_password", "admin_tenant_name", "auth_url", "auth_region", "auth_strategy", "policy_file", "policy_default_rule", "policy_dirs", "use_keystone_limits", "show_multiple_locations", "do_secure_hash", "enabled_import_methods", "node_staging_uri", "worker_self_reference_url", "image_cache_dir", "image_cache_max_size", "image_cache_stall_time", "image_cache_sqlite_db", "image_cache_driver", "scrubber_datadir", "cleanup_scrubber", "cleanup_scrubber_time", "metadata_encryption_key", "property_protection_file", "property_protection_rule_format", "location_strategy", "store_type_preference", "default_publisher_id", "disabled_notifications", "metadata_source_path", "lock_path", "log_config", "log_config_append", "log_format", "use_journal", "use_eventlog", "digest_algorithm", "allow_additional_image_properties", "slave_connection", "max_request_body_size", "vmdk_allowed_types", "require_image_format_match", "gpt_safety_checks_nonfatal", "filesystem_store_timeout", "filesystem_store_thread_pool_size", "filesystem_store_threadpool_threshold", "http_proxy_information", "pydev_worker_debug_host", "pydev_worker_debug_port", "default_swift_reference", "default_log_levels", "publish_errors", "instance_format", "instance_uuid_format", "rate_limit_interval", "rpc_backend", "notifier_strategy", "notification_driver", "transport_url", "swift_enable_snet", "swift_buffer_on_upload", "swift_upload_buffer_dir", "image_cache_invalid_entry_grace_period", "executor_thread_pool_size", "data_api", "sql_idle_timeout"]
+)
+_OTHER_PREFIXES = (
+    "swift_",
+    "s3_",
+    "rbd_",
+    "rados_",
+    "cinder_",
+    "vmware_",
+    "sheepdog_",
+    "gridfs_",
+    "rabbit_",
+    "qpid_",
+    "zmq_",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One option as a file has it."""
+
+    file: str
+    group: str
+    name: str
+    value: str
+
+
+class _Reader(iniparser.BaseParser):  # type: ignore[misc]
+    """Reads a file without knowing which options there are."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__()
+        self._file = file
+        self._group = "DEFAULT"
+        self.found: list[Written] = []
+
+    def new_section(self, section: str) -> None:
+        self._group = section
+
+    def assignment(self, key: str, value: list[str]) -> None:
+        self.found.append(Written(self._file, self._group, key.strip().replace("-", "_"), "\n".join(value)))
+
+    def comment(self, comment: str) -> None:
+        pass
+
+
+def read_raw(path: str) -> list[Written]:
+    """Every option in a file. Raises ``OSError``; ``cfg.Error`` for a line that is none."""
+    reader = _Reader(path)
+    try:
+        with open(path, encoding="utf-8") as file:
+            reader.parse(file)
+    except iniparser.ParseError as error:
+        raise cfg.Error(f"{path}: {error}") from error
+    return reader.found
+
+
+def files_of(conf: cfg.ConfigOpts) -> list[str]:
+    """The files that ``conf`` was read from, in their order."""
+    files = [os.path.abspath(name) for name in conf.config_file or []]
+    for folder in conf.config_dir or []:
+        if os.path.isdir(folder):
+            files += sorted(
+                os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".conf")
+            )
+    return [name for name in files if os.path.exists(name)]
+
+
+def unknown_options(conf: cfg.ConfigOpts, program: str) -> list[str]:
+    """A sentence for each option that is written and has no effect."""
+    known = known_names(conf, program)
+    written = (option for file in files_of(conf) for option in read_raw(file))
+    return [sentence for option in written if (sentence := _complaint(option, known))]
+
+
+def known_names(conf: cfg.ConfigOpts, program: str) -> dict[str, set[str]]:
+    """Group -> every name, also old ones, under which an option is read from it."""
+    known: dict[str, set[str]] = {}
+    for group, options in config.GROUPS[program].items():
+        for option in options:
+            for place, name in _names(group, option):
+                known.setdefault(place, set()).add(name)
+    backends = (conf.enabled_backends or {}) if program == "glance-api" else {}
+    for backend in backends:
+        known[backend] = {option.dest for option in config.STORE_OPTIONS}
+    return known
+
+
+def _names(group: str, option: cfg.Opt) -> Iterator[tuple[str, str]]:
+    yield group, option.dest
+    for old in option.deprecated_opts:
+        yield old.group or group, (old.name or option.dest).replace("-", "_")
+
+
+def _complaint(option: Written, known: dict[str, set[str]]) -> str | None:
+    if option.name in known.get(option.group, ()):
+        return None
+    where = f"{option.file}: [{option.group}] {option.name}"
+    if (
+        option.group in _OTHER_GROUPS
+        or option.name in _OTHER_OPTIONS
+        or option.name.startswith(_OTHER_PREFIXES)
+    ):
+        return f"{where} belongs to a feature that this release does not have; it has no effect"
+    elsewhere = [group for group, names in known.items() if option.name in names]
+    if elsewhere:
+        return f"{where} has no effect in this section; it belongs to [{elsewhere[0]}]"
+    return f"{where} is not an option{_nearest(option, known)}; it has no effect"
+
+
+def _nearest(option: Written, known: dict[str, set[str]]) -> str:
+    """The name that was probably meant: in the same section first, then in any."""
+    for names in (known.get(option.group, set()), set().union(*known.values())):
+        near = difflib.get_close_matches(option.name, sorted(names), n=1, cutoff=0.7)
+        if near:
+            group = option.group if near[0] in known.get(option.group, ()) else _group_of(near[0], known)
+            return f" (did you mean [{group}] {near[0]}?)"
+    return ""
+
+
+def _group_of(name: str, known: dict[str, set[str]]) -> str:
+    return next(group for group, names in known.items() if name in names)
+
+
+# ---- who can reach the service
+# -------------------------------------------------------------------------------
+
+
+def require_closed_door(conf: cfg.ConfigOpts, addresses: Iterable[Any] | None = None) -> None:
+    """Raise ``cfg.Error`` when nobody would be asked who he is and strangers can reach the service.
+
+    ``addresses``: those of sockets that are open already (as ``getsockname`` gives them); default:
+    ``bind_host``.
+    """
+    if conf.allow_unauthenticated_access or not asks_nobody(conf):
+        return
+    hosts = [conf.bind_host] if addresses is None else [_host(address) for address in addresses]
+    for host in hosts:
+        if not is_loopback(host):
+            raise cfg.Error(
+                f"[paste_deploy] flavor is empty, so everybody who reaches {host} would be administrator. Set flavor to http_basic or"
+                " trusted-auth, or bind_host to 127.0.0.1, or allow_unauthenticated_access = True if that is what you want."
+            )
+
+
+def asks_nobody(conf: cfg.ConfigOpts) -> bool:
+    """Whether the flavor lets everybody in."""
+    words = (conf.paste_deploy.flavor or "").strip().split("+")
+    return not [word for word in words if word not in ("", "caching", "cachemanagement")]
+
+
+def _host(address: Any) -> str:
+    return str(address[0]) if isinstance(address, tuple) else "localhost"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this host reaches ``host``. Other names than localhost may mean anything."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def nearest(word: str, words: Sequence[str]) -> str:
+    """`` (did you mean X?)`` or nothing."""
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.7)
+    return f" (did you mean {near[0]}?)" if near else ""

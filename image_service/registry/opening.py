@@ -1,0 +1,41 @@
+"""Which registry a process has: the database itself, or image-registry (``data_api``)."""
+
+from __future__ import annotations
+
+from oslo_config import cfg
+
+from image_service.registry.interface import Registry
+
+
+async def open_registry(conf: cfg.ConfigOpts, *, data_api: str | None = None) -> Registry:
+    """A registry that works, for one process with an event loop.
+
+    ``data_api`` replaces the option of that name (image-registry itself always has the database). Raises
+    ``cfg.Error`` for a
+    configuration that cannot work; ``RegistryUnavailable`` when the database does not answer in time, or has
+    another schema.
+    """
+    if (data_api or conf.data_api) == "registry":
+        from image_service.registry.client import RemoteRegistry
+
+        return RemoteRegistry.from_config(conf)
+    from image_service.registry.database import DatabaseRegistry
+
+    options = conf.database
+    if not options.connection:
+        raise cfg.Error(
+            "[database] connection is not set: mysql://USER:PASSWORD@HOST/glance, or sqlite:////ABSOLUTE/PATH."
+        )
+    try:
+        registry = DatabaseRegistry(
+            options.connection,
+            max_pool_size=options.max_pool_size,
+            max_overflow=options.max_overflow,
+            pool_timeout=options.pool_timeout,
+            connection_recycle_time=options.connection_recycle_time,
+            ssl_ca=options.ssl_ca,
+        )
+    except ValueError as error:
+        raise cfg.Error(str(error)) from error
+    await registry.check()
+    return registry

@@ -1,0 +1,4 @@
+"""How image-api and image-registry run:
+
+one master, worker processes, signals, systemd. Knows nothing of images.
+"""

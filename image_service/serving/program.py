@@ -1,0 +1,64 @@
+"""What image-api and image-registry have in common as commands: arguments, configuration, log, master."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from oslo_config import cfg
+
+from image_service import __version__, config, log
+from image_service.config_check import require_closed_door, unknown_options
+from image_service.serving.master import LOG, Application, MakeApp
+
+
+def serve(name: str, program: str, make_app: MakeApp, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the server ``name`` (image-api) with the configuration of ``program`` (glance-api); ends the
+    process.
+
+    Exit codes: 0 stopped, 1 it cannot serve, 2 wrong arguments.
+    """
+    args = _parse(name, program, arguments)
+
+    def read_conf() -> cfg.ConfigOpts:
+        conf = config.load(program, args.config_file, args.config_dir)
+        if args.debug:
+            conf.set_override("debug", True)
+        require_closed_door(conf)
+        log.setup(conf, name)
+        for warning in unknown_options(conf, program):
+            LOG.warning("%s", warning)
+        return conf
+
+    try:
+        Application(name, read_conf, make_app).run()
+    except (cfg.Error, OSError) as error:
+        log.complain(name, str(error))
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _parse(name: str, program: str, arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=name, description="Serves in the foreground until SIGTERM. SIGHUP reloads the configuration."
+    )
+    add_config_arguments(parser, program)
+    parser.add_argument("--debug", "-d", action="store_true", help="log at level DEBUG")
+    parser.add_argument("--version", action="version", version=__version__)
+    return parser.parse_args(arguments)
+
+
+def add_config_arguments(parser: argparse.ArgumentParser, program: str) -> None:
+    """``--config-file`` and ``--config-dir``, as every command of ours takes them."""
+    places = f"~/.glance, ~, /etc/glance or /etc, as {program}.conf and {program}.conf.d"
+    parser.add_argument(
+        "--config-file", metavar="FILE", action="append", help=f"may be repeated; default: {places}"
+    )
+    parser.add_argument(
+        "--config-dir",
+        metavar="FOLDER",
+        action="append",
+        help="folder of further *.conf files; may be repeated",
+    )

@@ -1,0 +1,163 @@
+"""An aiohttp application on listening sockets: limits, time-outs, and an end that loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterable
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+from oslo_config import cfg
+
+from image_service.api.middleware.access_log import AccessLogger, access_log
+
+# Headers of a request. 128 properties, their base attributes and what proxies add stay well under it.
+MAX_HEADERS = 400
+# How long a client with an open connection may still come with a request when this process wants to end.
+LAST_REQUESTS = 1.0
+# How long requests that are cut off get to clean up behind themselves.
+CLEAN_UP = 5.0
+FOR_EVER = 10 * 365 * 86400.0
+
+
+class Runner(web.AppRunner):
+    """Runs one application in this process."""
+
+    def __init__(self, app: web.Application, conf: cfg.ConfigOpts) -> None:
+        app.on_response_prepare.append(self._end_connection)
+        silence = conf.client_socket_timeout or FOR_EVER
+        super().__init__(
+            app,
+            access_log=access_log if conf.access_log else None,
+            access_log_class=AccessLogger,
+            keepalive_timeout=silence,
+            max_line_size=conf.max_header_line,
+            max_field_size=conf.max_header_line,
+            max_headers=MAX_HEADERS,
+            # An image is stored as it was sent, whatever Content-Encoding says; and nothing inflates in
+            # memory.
+            auto_decompress=False,
+            shutdown_timeout=CLEAN_UP,
+        )
+        self._backlog: int = conf.backlog
+        self._drain_time: float = conf.graceful_timeout
+        self._last_response = not conf.http_keepalive
+        self._silent = SilentClients(silence)
+
+    async def _end_connection(self, request: web.Request, response: web.StreamResponse) -> None:
+        if self._last_response:
+            response.force_close()
+
+    async def listen(self, sock: socket.socket) -> None:
+        """Accept connections from ``sock``, which other processes accept from, too.
+
+        One connection a turn: asyncio would empty the queue into the process that woke up first, and its
+        neighbours would
+        idle. asyncio sets the socket's queue to the same number, so it is set right again.
+        """
+        await web.SockSite(self, sock, backlog=1).start()
+        sock.listen(self._backlog)
+
+    def _connections(self) -> list[RequestHandler]:
+        return self.server.connections if self.server is not None else []
+
+    def cut_silent_clients(self, now: float) -> None:
+        """Cut connections whose client owes us something and said nothing for ``client_socket_timeout``."""
+        self._silent.check(self._connections(), now)
+
+    async def drain(self, hurry: Callable[[], bool], heartbeat: Callable[[], None]) -> None:
+        """Stop to accept, then wait for the running requests, at most ``graceful_timeout`` seconds.
+
+        Not aiohttp's own way (:meth:`cleanup`): that drops what arrives for an upload that is still running.
+        A connection
+        without a request gets a moment for its last one, so that a client which has just sent it gets an
+        answer.
+        """
+        begin = time.monotonic()
+        self._last_response = True
+        for site in list(self.sites):
+            await site.stop()
+        while self._connections() and not hurry() and time.monotonic() - begin < self._drain_time:
+            heartbeat()
+            if time.monotonic() - begin > LAST_REQUESTS:
+                for connection in self._connections():
+                    if is_idle(connection):
+                        connection.force_close()
+                self.cut_silent_clients(time.monotonic())
+            await asyncio.sleep(0.05)
+
+
+def is_idle(connection: RequestHandler) -> bool:
+    """Whether the connection waits for its next request. aiohttp has no public word for it."""
+    return connection._waiter is not None
+
+
+class SilentClients:
+    """Finds connections on which it is the client's turn, and nothing came for ``timeout`` seconds.
+
+    It is the client's turn when it has not acknowledged what was sent, or not sent all of a body that we are
+    ready to read.
+    The kernel counts what was acknowledged and received (TCP_INFO), so sendfile is seen as well as anything
+    else, and a
+    transfer costs nothing. Connections between two requests are the keep-alive timer's.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._period = min(max(timeout / 20, 0.5), 30.0)
+        self._next = 0.0
+        self._progress: dict[RequestHandler, tuple[tuple[int, int], float]] = {}
+
+    def check(self, connections: Iterable[RequestHandler], now: float) -> None:
+        """Cut the silent ones; does something only when it is time for it."""
+        if now < self._next:
+            return
+        self._next = now + self._period
+        before, self._progress = self._progress, {}
+        for connection in connections:
+            moved = self._owed(connection)
+            if moved is None:
+                continue
+            known, since = before.get(connection, (None, now))
+            self._progress[connection] = (moved, since if known == moved else now)
+            if known == moved and now - since >= self._timeout and connection.transport is not None:
+                connection.transport.abort()
+
+    def _owed(self, connection: RequestHandler) -> tuple[int, int] | None:
+        """Bytes acknowledged and received so far when it is the client's turn, else None."""
+        if is_idle(connection) or connection.transport is None:
+            return None
+        info = TcpInfo.of(connection.transport.get_extra_info("socket"))
+        request = connection._current_request
+        wants_body = request is not None and not request.content.is_eof() and not connection._reading_paused
+        return (
+            (info.acknowledged, info.received)
+            if info is not None and (info.outstanding or wants_body)
+            else None
+        )
+
+
+class TcpInfo:
+    """The part of Linux's ``struct tcp_info`` (linux/tcp.h) that tells about progress."""
+
+    __slots__ = ("acknowledged", "outstanding", "received")
+    LENGTH = 192
+
+    def __init__(self, raw: bytes) -> None:
+        self.acknowledged, self.received = struct.unpack_from("=QQ", raw, 120)
+        # tcpi_unacked counts segments in flight, tcpi_notsent_bytes what waits in the kernel.
+        self.outstanding = struct.unpack_from("=I", raw, 24)[0] + struct.unpack_from("=I", raw, 144)[0]
+
+    @classmethod
+    def of(cls, sock: socket.socket | None) -> TcpInfo | None:
+        """None where the kernel does not tell (a UNIX socket, a closed one)."""
+        if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+            return None
+        try:
+            raw = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, cls.LENGTH)
+        except OSError:
+            return None
+        return cls(raw) if len(raw) >= 148 else None

@@ -1,0 +1,121 @@
+"""One worker process: an aiohttp server on the master's sockets, that ends without cutting a transfer.
+
+What it adds to ``aiohttp.GunicornWebWorker``: it says when it serves, or why it cannot; it drains for as long
+as the
+configuration allows and keeps its heart beating meanwhile; it cuts clients that are silent for too long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+import traceback
+from types import FrameType
+from typing import Any
+
+from aiohttp.worker import GunicornWebWorker
+from gunicorn.arbiter import Arbiter
+from oslo_config import cfg
+
+from image_service import log
+from image_service.errors import ImageServiceError
+from image_service.serving.runner import Runner
+
+SERVING = b"+"
+FAILED = b"!"
+
+
+class Worker(GunicornWebWorker):  # type: ignore[misc]
+    """The heartbeat file, which master and worker share, also holds what the worker has to say:
+
+    nothing yet, ``+``, or ``!`` and why.
+    """
+
+    retired = False
+
+    def report(self) -> bytes:
+        """What the worker said last; for the master."""
+        return os.pread(self.tmp.fileno(), 4096, 0)
+
+    def _say(self, message: bytes) -> None:
+        os.pwrite(self.tmp.fileno(), message[:4096], 0)
+
+    def load_wsgi(self) -> None:
+        """Nothing: the application is made in the event loop, by :meth:`_run`."""
+
+    def run(self) -> None:
+        """Serve until told to stop; ends the process."""
+        log.start_writer()
+        self.booted = False
+        self._hurry = False
+        self._task = self.loop.create_task(self._run())
+        try:
+            self.loop.run_until_complete(self._task)
+        except asyncio.CancelledError:
+            pass
+        except Exception as error:
+            self.exit_code = 1 if self.booted else Arbiter.WORKER_BOOT_ERROR
+            self._explain(error)
+        finally:
+            self._close_loop()
+            log.stop_writer()
+        sys.exit(self.exit_code)
+
+    def _close_loop(self) -> None:
+        """A second SIGTERM must not cut short what is still to be written."""
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            self.loop.remove_signal_handler(sig)
+            signal.signal(sig, signal.SIG_IGN)
+        self.loop.close()
+
+    def _explain(self, error: Exception) -> None:
+        expected = isinstance(error, (cfg.Error, ImageServiceError, OSError))
+        if not expected:
+            self.log.error("The worker failed:\n%s", "".join(traceback.format_exception(error)))
+        if not self.booted:
+            self._say(FAILED + (str(error) if expected else f"{type(error).__name__}: {error}").encode())
+
+    async def _run(self) -> None:
+        conf = self.app.conf
+        runner = Runner(await self.app.make_app(conf), conf)
+        try:
+            await runner.setup()
+            for sock in self.sockets:
+                await runner.listen(sock.sock)
+            self.booted = True
+            self._say(SERVING)
+            await self._serve(runner)
+            await runner.drain(lambda: self._hurry, self.notify)
+        finally:
+            await runner.cleanup()
+
+    async def _serve(self, runner: Runner) -> None:
+        """Until a signal, or until the master is gone: then nobody would replace or stop this process."""
+        while self.alive and self.ppid == os.getppid():
+            self.notify()
+            runner.cut_silent_clients(time.monotonic())
+            await self._wait_next_notify()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM: finish what runs. Whoever has not begun to serve stops at once."""
+        self.alive = False
+        self._stop_waiting()
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGINT, SIGQUIT: give up what runs."""
+        self.alive = False
+        self._hurry = True
+        self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        if self.booted:
+            self._notify_waiter_done()
+        elif self._task is not None:
+            self._task.cancel()
+
+    def handle_usr1(self, sig: int, frame: Any) -> None:
+        """Nothing: a rotated log file is noticed without a signal."""
