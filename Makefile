@@ -18,8 +18,8 @@ TEST_PACKAGES := curl mariadb-client-core mariadb-server-core nginx-light qemu-s
 HOST_PACKAGES := podman runc mmdebstrap
 PIN := pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-header \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
-# What `make deploy` hands to ansible-playbook.
-INVENTORY ?= inventory/local
+# Where `make deploy` installs; ansible.cfg names the default.
+INVENTORY ?=
 
 .PHONY: help
 help: ## print this list
@@ -29,15 +29,15 @@ help: ## print this list
 
 .PHONY: run
 run: .venv/.runtime ## start the service on 127.0.0.1:PORT, upload a bootable image (IMAGE=path-or-URL, BACKGROUND=1)
-	@$(BIN)/python -m scripts.run run --port "$(PORT)" --image "$(IMAGE)" $(if $(BACKGROUND),--background)
+	@$(BIN)/python -u -m scripts.run run --port "$(PORT)" --image "$(IMAGE)" $(if $(BACKGROUND),--background)
 
 .PHONY: stop
 stop: ## end the service that make run started
 	@$(PYTHON) -m scripts.run stop
 
 .PHONY: deploy
-deploy: .venv/.develop ## install the service on the hosts of INVENTORY
-	@PATH="$(CURDIR)/$(BIN):$$PATH" ansible-playbook -i "$(INVENTORY)" site.yml $(ARGS)
+deploy: .venv/.develop ## install the service on this host, or on those of INVENTORY=path
+	@PATH="$(CURDIR)/$(BIN):$$PATH" ansible-playbook $(if $(INVENTORY),-i "$(INVENTORY)") site.yml $(ARGS)
 
 # ---- test it ----
 
