@@ -42,7 +42,10 @@ SERVER_OPTIONS = [
     cfg.IntOpt("workers", min=1, help="Worker processes. Default: the number of CPUs, at most 8."),
     cfg.IntOpt("tcp_keepidle", default=600, min=1, help="Seconds of silence before TCP keep-alive probes are sent."),
     cfg.IntOpt(
-        "max_header_line", default=16384, min=4096, help="Longest line of a request's header, in bytes; a property's value must fit."
+        "max_header_line",
+        default=16384,
+        min=4096,
+        help="Longest line of a request's header, in bytes; a property's value must fit.",
     ),
     cfg.BoolOpt("http_keepalive", default=True, help="Keep connections open between requests."),
     cfg.IntOpt(
@@ -67,7 +70,9 @@ SERVER_OPTIONS = [
 LOG_OPTIONS = [
     cfg.BoolOpt("debug", short="d", default=False, help="Log at level DEBUG."),
     cfg.BoolOpt("verbose", short="v", default=True, help="Old: level INFO is the default. False logs warnings and worse only."),
-    cfg.StrOpt("log_file", deprecated_name="logfile", help="File to log to; reopened when it was rotated away. Default: standard error."),
+    cfg.StrOpt(
+        "log_file", deprecated_name="logfile", help="File to log to; reopened when it was rotated away. Default: standard error."
+    ),
     cfg.StrOpt("log_dir", deprecated_name="logdir", help="Folder that a relative log_file is in."),
     cfg.BoolOpt("use_stderr", default=False, help="Log to standard error as well when a log_file is given."),
     cfg.BoolOpt("use_syslog", default=False, help="Log to syslog as well."),
@@ -106,7 +111,9 @@ API_OPTIONS = [
     cfg.IntOpt("image_property_quota", default=128, help="Most properties of an image; negative: no limit."),
     cfg.IntOpt("image_tag_quota", default=128, help="Most tags of an image; negative: no limit."),
     cfg.IntOpt("image_location_quota", default=10, help="Most locations of an image; negative: no limit."),
-    cfg.StrOpt("user_storage_quota", default="0", help="Most bytes of one owner's images, with a unit B, KB, MB, GB or TB; 0: no limit."),
+    cfg.StrOpt(
+        "user_storage_quota", default="0", help="Most bytes of one owner's images, with a unit B, KB, MB, GB or TB; 0: no limit."
+    ),
     cfg.BoolOpt("show_image_direct_url", default=False, help="Show the location of an image's bytes as direct_url (API v2)."),
     cfg.StrOpt("hashing_algorithm", default="sha512", help="Algorithm of os_hash_value, any that Python's hashlib has."),
     cfg.IntOpt("http_retries", default=3, min=0, help="How often reading from an http location is tried again."),
@@ -119,12 +126,6 @@ API_OPTIONS = [
         default=90,
         min=2,
         help="Ours. Seconds without a sign of life after which an upload counts as dead and is cleaned up.",
-    ),
-    cfg.StrOpt(
-        "sendfile_header",
-        default="",
-        help="Ours. Let the proxy in front send a file store's bytes: X-Accel-Redirect:/PREFIX for nginx, where the internal location"
-        " PREFIX is the root of the file system.",
     ),
     cfg.DictOpt("enabled_backends", help="Stores by name: NAME:KIND,... with a section [NAME] for each."),
 ]
@@ -148,10 +149,22 @@ DATABASE_OPTIONS = [
     cfg.IntOpt(
         "connection_recycle_time",
         default=3600,
-        deprecated_opts=[cfg.DeprecatedOpt("idle_timeout", group="database"), cfg.DeprecatedOpt("sql_idle_timeout", group="DEFAULT")],
+        deprecated_opts=[
+            cfg.DeprecatedOpt("idle_timeout", group="database"),
+            cfg.DeprecatedOpt("sql_idle_timeout", group="DEFAULT"),
+        ],
         help="Seconds after which a connection is replaced by a new one.",
     ),
     cfg.StrOpt("ssl_ca", help="Ours. CA certificates that a MySQL server's certificate is checked against; makes TLS a must."),
+]
+
+API_SECTION_OPTIONS = [
+    cfg.StrOpt(
+        "sendfile_header",
+        default="",
+        help="Ours. Let the proxy in front send a file store's bytes: X-Accel-Redirect:/PREFIX for nginx, where the internal location"
+        " PREFIX is the root of the file system. Only requests that the proxy marks with X-Sendfile-Type are answered so.",
+    ),
 ]
 
 PASTE_OPTIONS = [
@@ -166,10 +179,14 @@ HTTP_BASIC_OPTIONS = [
         help='Ours. JSON object: user -> {"project": "...", "roles": ["..."]}; beside the file of passwords.',
     ),
     cfg.StrOpt("realm", default="image", help="Ours. The realm that a client is told."),
-    cfg.IntOpt("cache_time", default=300, min=0, help="Ours. Seconds for which a checked password is remembered (as a keyed hash)."),
+    cfg.IntOpt(
+        "cache_time", default=300, min=0, help="Ours. Seconds for which a checked password is remembered (as a keyed hash)."
+    ),
 ]
 OSLO_MIDDLEWARE_OPTIONS = [
-    cfg.StrOpt("http_basic_auth_user_file", default="/etc/glance/htpasswd", help="File of users and bcrypt hashes (htpasswd -B)."),
+    cfg.StrOpt(
+        "http_basic_auth_user_file", default="/etc/glance/htpasswd", help="File of users and bcrypt hashes (htpasswd -B)."
+    ),
     cfg.BoolOpt("enable_proxy_headers_parsing", default=False, help="Believe X-Forwarded-Proto and X-Forwarded-Host of a proxy."),
 ]
 TRUSTED_AUTH_OPTIONS = [
@@ -189,7 +206,9 @@ LINK_SECRET_OPTIONS = [
 ]
 IMAGE_FORMAT_OPTIONS = [
     cfg.ListOpt("disk_formats", default=DISK_FORMATS, deprecated_group="DEFAULT", help="Values that disk_format may have."),
-    cfg.ListOpt("container_formats", default=CONTAINER_FORMATS, deprecated_group="DEFAULT", help="Values that container_format may have."),
+    cfg.ListOpt(
+        "container_formats", default=CONTAINER_FORMATS, deprecated_group="DEFAULT", help="Values that container_format may have."
+    ),
 ]
 
 STORES_OPTIONS = [
@@ -214,13 +233,19 @@ STORE_OPTIONS: list[cfg.Opt] = [
         "filesystem_store_datadir",
         help="Folder of a file store. Default: /var/lib/glance/images, or /var/lib/glance/NAME for a store with a name.",
     ),
-    cfg.MultiStrOpt("filesystem_store_datadirs", help="Several folders, each with a priority: PATH:NUMBER; the highest is filled first."),
+    cfg.MultiStrOpt(
+        "filesystem_store_datadirs", help="Several folders, each with a priority: PATH:NUMBER; the highest is filled first."
+    ),
     cfg.StrOpt("filesystem_store_metadata_file", help="JSON file with id and mountpoint, kept with each location."),
     cfg.IntOpt("filesystem_store_file_perm", default=0, help="Mode of an image's file, in octal digits; 0: as the umask says."),
-    cfg.IntOpt("filesystem_store_chunk_size", default=65536, min=4096, help="Bytes read at a time where the kernel cannot send the file."),
+    cfg.IntOpt(
+        "filesystem_store_chunk_size", default=65536, min=4096, help="Bytes read at a time where the kernel cannot send the file."
+    ),
     cfg.BoolOpt("filesystem_thin_provisioning", default=False, help="Blocks of zeros become holes."),
     cfg.StrOpt("https_ca_certificates_file", help="CA certificates for https locations. Default: the system's."),
-    cfg.BoolOpt("https_insecure", default=False, help="Do not check the certificate of an https location. (Glance's default is True.)"),
+    cfg.BoolOpt(
+        "https_insecure", default=False, help="Do not check the certificate of an https location. (Glance's default is True.)"
+    ),
     cfg.ListOpt(
         "http_allowed_networks",
         default=[],
@@ -231,6 +256,7 @@ STORE_OPTIONS: list[cfg.Opt] = [
 
 API_GROUPS: dict[str, list[cfg.Opt]] = {
     "DEFAULT": [*SERVER_OPTIONS, *LOG_OPTIONS, *REGISTRY_LINK_OPTIONS, *API_OPTIONS],
+    "api": API_SECTION_OPTIONS,
     "database": DATABASE_OPTIONS,
     "paste_deploy": PASTE_OPTIONS,
     "oslo_middleware": OSLO_MIDDLEWARE_OPTIONS,

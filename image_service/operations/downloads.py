@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,24 +31,34 @@ class Bytes:
         return self.store.read(self.url, offset, length)
 
 
-async def open_bytes(service: Service, context: RequestContext, image: Image) -> Bytes:
-    """Find the bytes of a visible image.
-
-    ``Forbidden`` (reader only, deactivated), ``NotFound`` (not active), ``DataMissing`` when no location has them: that is logged as the
-    loss it is.
-    """
+def require_readable(context: RequestContext, image: Image) -> None:
+    """``Forbidden`` for readers without another role, and for a deactivated image unless an administrator asks."""
     if not context.read_only:
         policy.require_writer(context)
     if image.status is Status.DEACTIVATED and not context.is_admin:
         raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
+
+
+async def open_bytes(service: Service, image: Image, prefer: Sequence[str] = ()) -> Bytes:
+    """Find the bytes of an image: in the stores of ``prefer`` first, then by the stores' weights.
+
+    ``NotFound`` (not active), ``DataMissing`` when no location has them: that is logged as the loss it is.
+    """
     if image.status not in lifecycle.READABLE:
         raise NotFound(f"Image {image.id} is not active: its status is {image.status}.")
-    for location in sorted(image.locations, key=lambda place: -service.stores.for_location(place).weight):
+
+    def order(location: Location) -> tuple[int, int]:
+        store = service.stores.for_location(location)
+        return (prefer.index(store.name) if store.name in prefer else len(prefer), -store.weight)
+
+    for location in sorted(image.locations, key=order):
         found = await _look(service, image, location)
         if found is not None:
             return found
     LOG.error("LOST DATA: image %s is active, but no store has its bytes", image.id)
-    raise DataMissing(f"The data of image {image.id} are missing from the store. Tell the administrator; upload it again as a new image.")
+    raise DataMissing(
+        f"The data of image {image.id} are missing from the store. Tell the administrator; upload it again as a new image."
+    )
 
 
 async def _look(service: Service, image: Image, location: Location) -> Bytes | None:

@@ -15,8 +15,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from image_service import faults
-from image_service.context import RequestContext
-from image_service.errors import DataMismatch, InvalidValue, ReadOnlyStore, RegistryUnavailable, UploadLost
+from image_service.errors import DataMismatch, ReadOnlyStore, RegistryUnavailable, UploadLost
 from image_service.model import Image, Location, Status, UploadKind, UploadLease, new_id
 from image_service.operations import images, lifecycle
 from image_service.operations.service import Service
@@ -171,4 +170,6 @@ async def _renewed(service: Service, lease: UploadLease) -> AsyncIterator[None]:
 
 
 def _lost(image_id: str) -> UploadLost:
-    return UploadLost(f"Image {image_id} could not be found after upload: it was deleted, or the upload stood still for too long.")
+    return UploadLost(
+        f"Image {image_id} could not be found after upload: it was deleted, or the upload stood still for too long."
+    )

@@ -1,1 +1,28 @@
 """Images API v1: metadata in headers."""
+
+from __future__ import annotations
+
+from image_service.api.routing import Routes
+from image_service.api.v1 import images, listing, members
+
+
+def routes() -> Routes:
+    """Every address below ``/v1/`` with the ``Allow`` values of contract A.2."""
+    table = Routes()
+    table.add("", ANY=listing.index)
+    table.add("images", GET=listing.index, POST=images.create)
+    table.add("images/detail", allow="GET, HEAD", GET=listing.detail, HEAD=listing.no_head)
+    table.add("images/{image_id}", HEAD=images.head, GET=images.show, PUT=images.update, DELETE=images.delete, allow=_IMAGE)
+    table.add("images/{image_id}/members", GET=members.index, PUT=members.replace)
+    table.add(
+        "images/{image_id}/members/{member_id}",
+        allow="GET, PUT, DELETE",
+        GET=members.no_get,
+        PUT=members.put,
+        DELETE=members.remove,
+    )
+    table.add("shared-images/{member_id}", ANY=members.shared)
+    return table
+
+
+_IMAGE = "GET, HEAD, PUT, DELETE"

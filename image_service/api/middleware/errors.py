@@ -1,0 +1,75 @@
+"""Errors to answers, in one place, for image-api and image-registry (contract A.9, C.1).
+
+``Accept`` decides the form: HTML where it admits it (also ``*/*``, curl's default), JSON where it is asked for by name, else plain text.
+Clients strip tags and look for the sentence anywhere.
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+
+import orjson
+from aiohttp import web
+
+from image_service.errors import ImageServiceError
+
+LOG = logging.getLogger(__name__)
+
+
+def wanted_form(accept: str | None) -> str:
+    """``html``, ``json`` or ``plain``, from the request's Accept header."""
+    if not accept:
+        return "plain"
+    weights = {"text/html": 0.0, "application/json": 0.0}
+    for item in accept.split(","):
+        kind, weight = _weighted(item)
+        if kind in weights:
+            weights[kind] = max(weights[kind], weight)
+        elif kind in ("*/*", "text/*"):
+            weights["text/html"] = max(weights["text/html"], weight * 0.999)
+    if weights["application/json"] and weights["application/json"] >= weights["text/html"]:
+        return "json"
+    return "html" if weights["text/html"] else "plain"
+
+
+def _weighted(item: str) -> tuple[str, float]:
+    kind, *parameters = (part.strip().lower() for part in item.split(";"))
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return kind, float(value)
+            except ValueError:
+                return kind, 0.0
+    return kind, 1.0
+
+
+def answer(request: web.BaseRequest, error: ImageServiceError) -> web.Response:
+    """The answer to a request that ended in ``error``."""
+    return _render(request, error.status.value, error.status.phrase, error.message, error.headers)
+
+
+def unexpected(request: web.BaseRequest, request_id: str) -> web.Response:
+    """The answer to a request that ran into a bug of ours. The trace is logged by the caller, never sent."""
+    sentence = f"The service failed to answer this request. Its log tells why under {request_id}."
+    return _render(request, 500, "Internal Server Error", sentence, {})
+
+
+def _render(request: web.BaseRequest, status: int, phrase: str, sentence: str, headers: dict[str, str]) -> web.Response:
+    form = wanted_form(request.headers.get("Accept"))
+    title = f"{status} {phrase}"
+    if request.method == "HEAD":
+        return web.Response(status=status, headers=headers, content_type="text/html" if form == "html" else "text/plain")
+    if form == "json":
+        body = orjson.dumps({"message": sentence, "code": title, "title": phrase})
+        return web.Response(body=body, status=status, headers=headers, content_type="application/json")
+    if form == "html":
+        text = (
+            f"<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n  <h1>{title}</h1>\n"
+            f"  {html.escape(sentence)}<br /><br />\n\n\n </body>\n</html>"
+        )
+        return web.Response(text=text, status=status, headers=headers, content_type="text/html", charset="UTF-8")
+    return web.Response(
+        text=f"{title}\n\n{sentence}\n\n   ", status=status, headers=headers, content_type="text/plain", charset="UTF-8"
+    )

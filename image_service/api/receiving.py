@@ -1,0 +1,68 @@
+"""The body of a request as a stream of bytes, or as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import orjson
+from aiohttp import web
+
+from image_service.errors import ClientDisconnected, InvalidValue, LimitExceeded
+
+MAX_JSON = 16 << 20
+_CHUNK = 1 << 20
+
+
+def has_body(request: web.BaseRequest) -> bool:
+    """Does the request carry a body: a length above 0, or chunks?"""
+    return bool(request.content_length) or "chunked" in request.headers.get("Transfer-Encoding", "").lower()
+
+
+async def stream(request: web.BaseRequest) -> AsyncIterator[bytes]:
+    """The bytes of the body as they come. ``ClientDisconnected`` when the client goes away before the end, in either framing.
+
+    A client that is silent for too long counts as gone; the server's own timeouts see to that.
+    """
+    content = request.content
+    try:
+        while True:
+            data = await content.readany()
+            if not data:
+                if not content.at_eof():
+                    continue
+                return
+            yield data
+    except (
+        aiohttp.ClientError,
+        aiohttp.http_exceptions.HttpProcessingError,
+        ConnectionError,
+        asyncio.IncompleteReadError,
+    ) as error:
+        raise ClientDisconnected(f"The request's body broke off: {type(error).__name__}. Send the whole body.") from None
+
+
+async def read_json(request: web.BaseRequest) -> Any:
+    """The body as JSON, at most 16 MiB. ``InvalidValue`` when there is none or it is not JSON."""
+    body = bytearray()
+    async for data in stream(request):
+        body += data
+        if len(body) > MAX_JSON:
+            raise LimitExceeded(f"A JSON body may have {MAX_JSON} bytes.")
+    if not body:
+        raise InvalidValue("Body expected in request.")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidValue(f"Malformed JSON in request body: {error}.") from None
+
+
+async def require_no_body(request: web.BaseRequest) -> None:
+    """``InvalidValue`` when a request carries a body that nothing here reads; an empty chunked one is fine."""
+    if not has_body(request):
+        return
+    async for data in stream(request):
+        if data:
+            raise InvalidValue("A body is not expected with this request.")

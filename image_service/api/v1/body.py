@@ -1,0 +1,77 @@
+"""The body of a v1 POST or PUT: is there one, of which type, and how it becomes the image's bytes (contract A.6, A.7)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from image_service.api.call import Call
+from image_service.api.receiving import has_body, stream
+from image_service.api.v1.headers import Metadata
+from image_service.errors import Conflict, InvalidValue, PreconditionFailed, UploadLost
+from image_service.model import Image, UploadKind
+from image_service.operations import uploads
+from image_service.transfer.decode import base64_decoded
+
+_CURL = "With curl: -H 'Content-Type: application/octet-stream' and -T FILE or --data-binary @FILE."
+
+
+def source_of(call: Call, metadata: Metadata) -> str | None:
+    """Where the bytes come from: ``body``, ``location``, ``copy_from`` or None. ``InvalidValue`` for two at once, or an empty URL."""
+    sources = [name for name in ("location", "copy_from") if name in metadata.fields]
+    for name in sources:
+        if not metadata.fields[name]:
+            raise InvalidValue(f"The {name} of an image must not be empty: give an http or https URL.")
+    if has_body(call.request):
+        sources.append("body")
+    if len(sources) > 1:
+        raise InvalidValue("It's invalid to provide multiple image sources.")
+    if "body" in sources:
+        _require_octet_stream(call)
+    return sources[0] if sources else None
+
+
+def _require_octet_stream(call: Call) -> None:
+    media_type = call.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if media_type == "application/octet-stream":
+        return
+    if media_type in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        raise InvalidValue(f"Content-Type must be application/octet-stream: curl's -d and -F send a form. {_CURL}")
+    raise InvalidValue(f"Content-Type must be application/octet-stream, not {media_type or 'missing'}. {_CURL}")
+
+
+def _is_base64(call: Call) -> bool:
+    return call.request.headers.get("Content-Transfer-Encoding", "").strip().lower() == "base64"
+
+
+def _declared_size(call: Call, metadata: Metadata) -> int | None:
+    """The size of the image, as far as the request tells it; a declared 0 with data means nothing."""
+    declared: int | None = metadata.fields.get("size") or None
+    if declared is None and not _is_base64(call):
+        return call.request.content_length
+    return declared
+
+
+def check_size(call: Call, metadata: Metadata) -> None:
+    """``InvalidValue`` (400) when the size that is known in advance is over the cap."""
+    size, cap = _declared_size(call, metadata), call.service.limits.image_size
+    if size is not None and size > cap:
+        raise InvalidValue(f"Denying attempt to upload image larger than {cap} bytes.")
+
+
+def not_queued(image: Image) -> Conflict:
+    """The answer to data for an image that has or had some."""
+    return Conflict(f"Cannot upload to an unqueued image: its status is {image.status}.")
+
+
+async def upload(call: Call, image: Image, metadata: Metadata, store: str) -> Image:
+    """Store the body as the image's bytes. ``PreconditionFailed`` (412) when the image is deleted meanwhile."""
+    source: AsyncIterator[bytes] = stream(call.request)
+    if _is_base64(call):
+        source = base64_decoded(source)
+    wanted = uploads.Upload(
+        source, UploadKind.V1, size=_declared_size(call, metadata), checksum=metadata.text("checksum"), store=store
+    )
+    try:
+        return await uploads.upload(call.service, image, wanted)
+    except UploadLost as error:
+        raise PreconditionFailed(error.message) from None

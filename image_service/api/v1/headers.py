@@ -1,0 +1,156 @@
+"""``x-image-meta-*`` headers to what a request says of an image, and an :class:`Image` to headers and JSON (contract A.3 to A.6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from aiohttp import web
+
+from image_service.errors import InvalidValue
+from image_service.model import Image, Status, Visibility
+
+_PREFIX = "x-image-meta-"
+_PROPERTY = "property-"
+_TEXTS = frozenset(
+    {"id", "name", "location", "disk_format", "container_format", "status", "copy_from", "checksum", "owner", "store"}
+)
+_NUMBERS = frozenset({"size", "min_ram", "min_disk"})
+_FLAGS = frozenset({"is_public", "protected", "deleted"})
+_IGNORED = frozenset({"uri", "created_at", "updated_at", "deleted_at"})
+_TRUE = frozenset({"1", "t", "true", "on", "y", "yes"})
+
+
+@dataclass(slots=True)
+class Metadata:
+    """What a request says: ``fields`` under the names of the headers, and custom properties. What is not said is not there."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    properties: dict[str, str | None] = field(default_factory=dict)
+    purge_properties: bool = True
+
+    def text(self, name: str) -> str | None:
+        """A field of text; None when it is absent or empty."""
+        return self.fields.get(name) or None
+
+
+def is_true(text: str) -> bool:
+    """The words for true, in any case; everything else is false, also ``None``, which glanceclient really sends."""
+    return text.strip().lower() in _TRUE
+
+
+def parse(request: web.BaseRequest) -> Metadata:
+    """The metadata of a POST or PUT. ``InvalidValue`` for a header that is not known, not UTF-8, or has no good value."""
+    found = Metadata()
+    for name, value in request.headers.items():
+        key = name.lower()
+        if key.startswith(_PREFIX):
+            _take(found, key, _utf8(key, value.strip()))
+        elif key == "x-glance-api-copy-from":
+            found.fields["copy_from"] = _utf8(key, value.strip())
+        elif key == "x-glance-registry-purge-props":
+            found.purge_properties = is_true(value)
+    _complete_formats(found)
+    return found
+
+
+def _take(found: Metadata, header: str, value: str) -> None:
+    name = header.removeprefix(_PREFIX)
+    if name.startswith((_PROPERTY, "property_")):
+        found.properties[name[len(_PROPERTY) :].replace("-", "_")] = value or None
+        return
+    name = name.replace("-", "_")
+    if name in _TEXTS:
+        found.fields[name] = value
+    elif name in _NUMBERS:
+        if value:
+            found.fields[name] = _number(name, value)
+    elif name in _FLAGS:
+        found.fields[name] = is_true(value)
+    elif name not in _IGNORED:
+        raise InvalidValue(f"Bad header: {header}. Custom properties are sent as {_PREFIX}{_PROPERTY}NAME.")
+
+
+def _utf8(header: str, value: str) -> str:
+    """``value`` when its bytes were UTF-8: the server keeps other bytes as lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidValue(f"The value of {header} is not UTF-8.") from None
+    return value
+
+
+def _number(name: str, value: str) -> int:
+    label = "image size" if name == "size" else f"image {name}"
+    try:
+        number = int(value)
+    except ValueError:
+        raise InvalidValue(f"Cannot convert {label} '{value}' to an integer.") from None
+    if number < 0:
+        raise InvalidValue(f"{label.capitalize()} must be >= 0 ('{value}' specified).")
+    return number
+
+
+def _complete_formats(found: Metadata) -> None:
+    """Of ami, ari and aki one format says the other; an empty format is none."""
+    formats = [found.fields.get(name) for name in ("disk_format", "container_format")]
+    for name, value in zip(("disk_format", "container_format"), formats, strict=True):
+        if value == "":
+            raise InvalidValue(f"Invalid {name.replace('_', ' ')} 'None' for image: the header is empty.")
+    for name, other in (("disk_format", "container_format"), ("container_format", "disk_format")):
+        if found.fields.get(other) in ("ami", "ari", "aki") and name not in found.fields:
+            found.fields[name] = found.fields[other]
+
+
+# -- answers ---------------------------------------------------------------------------------------------------------------------------
+
+
+def time(value: datetime | None) -> str | None:
+    """Naive UTC with six decimals: ``2014-10-27T09:34:01.000000``."""
+    return value.isoformat(timespec="microseconds") if value else None
+
+
+def brief(image: Image) -> dict[str, Any]:
+    """The six keys of the index."""
+    return {
+        "id": image.id,
+        "name": image.name,
+        "size": image.size or 0,
+        "disk_format": image.disk_format,
+        "container_format": image.container_format,
+        "checksum": image.checksum,
+    }
+
+
+def full(image: Image) -> dict[str, Any]:
+    """The eighteen keys of an image; locations are never among them."""
+    return {
+        **brief(image),
+        "status": image.status,
+        "virtual_size": None,
+        "min_disk": image.min_disk,
+        "min_ram": image.min_ram,
+        "is_public": image.visibility is Visibility.PUBLIC,
+        "protected": image.protected,
+        "deleted": image.deleted or image.status is Status.PENDING_DELETE,
+        "owner": image.owner,
+        "created_at": time(image.created_at),
+        "updated_at": time(image.updated_at),
+        "deleted_at": time(image.deleted_at),
+        "properties": image.properties,
+    }
+
+
+def answer_headers(image: Image) -> dict[str, str]:
+    """The headers of HEAD and GET: all that is not null, booleans as words, text as it is."""
+    shown = full(image)
+    properties = shown.pop("properties")
+    headers = {_PREFIX + name: str(value) for name, value in shown.items() if value is not None}
+    headers |= {_PREFIX + _PROPERTY + name: value for name, value in properties.items() if value is not None}
+    return headers | etag(image)
+
+
+def etag(image: Image) -> dict[str, str]:
+    """``ETag``: the checksum without quotes, as v1 has it; absent without a checksum."""
+    return {"ETag": image.checksum} if image.checksum else {}

@@ -1,0 +1,184 @@
+"""``/v1/images`` and ``/v1/images/{id}``: metadata in headers, the image in the body (contract A.5 to A.9).
+
+Unlike Glance nothing is registered before everything that can be checked has been checked, so a refused request leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from aiohttp import web
+
+from image_service.api import sending
+from image_service.api.call import Call, json_answer
+from image_service.api.v1 import body, headers
+from image_service.api.v1.headers import Metadata
+from image_service.errors import Forbidden, InvalidValue, NotFound
+from image_service.model import Image, Status, Visibility
+from image_service.operations import downloads, images, located, uploads
+from image_service.registry.interface import ImageChange
+
+_SET_BY_CLIENT = ("name", "disk_format", "container_format", "min_ram", "min_disk", "protected", "size", "checksum")
+
+
+async def head(call: Call) -> web.Response:
+    """``HEAD``: the metadata; an administrator also sees a deleted image."""
+    image = await images.show(call.service, call.context, call.image_id, v1=True, deleted=True)
+    return web.Response(headers=headers.answer_headers(image), content_type="text/html", charset="UTF-8")
+
+
+async def show(call: Call) -> web.StreamResponse:
+    """``GET``: the metadata and all bytes."""
+    image = await images.show(call.service, call.context, call.image_id, v1=True)
+    if image.status not in (Status.ACTIVE, Status.DEACTIVATED):
+        raise NotFound(f"Image {image.id} is not active")
+    downloads.require_readable(call.context, image)
+    answer = headers.answer_headers(image)
+    if not image.locations:
+        return web.Response(headers=answer, content_type="application/octet-stream")
+    return await sending.send(call, await downloads.open_bytes(call.service, image), answer)
+
+
+async def delete(call: Call) -> web.Response:
+    """``DELETE``: 200 with an empty body."""
+    image = await images.to_change(call.service, call.context, call.image_id, v1=True)
+    await images.delete(call.service, image)
+    return web.Response(content_type="text/html", charset="UTF-8")
+
+
+# -- creating --------------------------------------------------------------------------------------------------------------------------
+
+
+async def create(call: Call) -> web.Response:
+    """``POST``: metadata, and at most one source of bytes."""
+    metadata = headers.parse(call.request)
+    source = body.source_of(call, metadata)
+    image = _new_image(call, metadata)
+    if source == "location":
+        made = await _create_located(call, metadata, image)
+    elif source == "copy_from":
+        made = await _create_copied(call, metadata, image)
+    elif source == "body":
+        images.require_formats(image)
+        body.check_size(call, metadata)
+        store = uploads.writable_store(call.service, metadata.text("store"))
+        made = await images.create(call.service, call.context, image)
+        made = await body.upload(call, made, metadata, store.name)
+    else:
+        made = await images.create(call.service, call.context, _empty_is_active(image))
+    return _answer(call, made, 201)
+
+
+def _new_image(call: Call, metadata: Metadata) -> Image:
+    image = Image(id=_new_id(metadata.text("id")), owner=call.context.project)
+    return _with(call, image, metadata)
+
+
+def _new_id(image_id: str | None) -> str:
+    """The client's own id, kept as it is written; "" for a new one."""
+    if image_id:
+        images.require_uuid(image_id)
+    return image_id or ""
+
+
+def _with(call: Call, image: Image, metadata: Metadata) -> Image:
+    """``image`` with the metadata of a request; who is no administrator cannot give it away."""
+    fields = metadata.fields
+    said: dict[str, Any] = {name: fields[name] for name in _SET_BY_CLIENT if name in fields}
+    if "name" in said:
+        said["name"] = said["name"] or None
+    if "is_public" in fields:
+        said["visibility"] = _visibility(image, fields["is_public"])
+    if call.context.is_admin and "owner" in fields:
+        said["owner"] = fields["owner"] or None
+    return replace(image, **said, properties=image.properties | metadata.properties)
+
+
+def _visibility(image: Image, public: bool) -> Visibility:
+    if public:
+        return Visibility.PUBLIC
+    return Visibility.SHARED if image.visibility is Visibility.PUBLIC else image.visibility
+
+
+def _empty_is_active(image: Image) -> Image:
+    """An image that is said to have no bytes has all of them (contract A.7)."""
+    return replace(image, status=Status.ACTIVE) if image.size == 0 else image
+
+
+async def _create_located(call: Call, metadata: Metadata, image: Image) -> Image:
+    location, size = await located.find(call.service, metadata.fields["location"], image.size)
+    made = replace(image, status=Status.ACTIVE, size=size, locations=[location])
+    return await images.create(call.service, call.context, made)
+
+
+async def _create_copied(call: Call, metadata: Metadata, image: Image) -> Image:
+    url = metadata.fields["copy_from"]
+    _, size = await located.find(call.service, url, None)
+    store = uploads.writable_store(call.service, metadata.text("store"))
+    made = await images.create(call.service, call.context, replace(image, size=size))
+    await located.copy_later(call.service, made, url, store, metadata.text("checksum"))
+    return made
+
+
+def _answer(call: Call, image: Image, status: int) -> web.Response:
+    location = {"Location": f"{call.endpoint()}/v1/images/{image.id}"} if status == 201 else {}
+    return json_answer({"image": headers.full(image)}, status, headers.etag(image) | location)
+
+
+# -- changing --------------------------------------------------------------------------------------------------------------------------
+
+
+async def update(call: Call) -> web.Response:
+    """``PUT``: metadata; for a queued image also its bytes or where they are."""
+    metadata = headers.parse(call.request)
+    source = body.source_of(call, metadata)
+    image = await images.to_change(call.service, call.context, call.image_id, v1=True)
+    _check_update(image, metadata, source)
+    wanted = _with(call, image, metadata)
+    if metadata.purge_properties and source != "body":
+        wanted = replace(wanted, properties=metadata.properties)
+    if source == "body":
+        body.check_size(call, metadata)
+        store = uploads.writable_store(call.service, metadata.text("store"))
+        changed = await images.change(call.service, call.context, image, replace(wanted, checksum=image.checksum))
+        changed = await body.upload(call, changed, metadata, store.name)
+    elif source == "location":
+        changed = await _locate(call, metadata, image, wanted)
+    elif source == "copy_from":
+        changed = await images.change(call.service, call.context, image, wanted)
+        store = uploads.writable_store(call.service, metadata.text("store"))
+        await located.copy_later(call.service, changed, metadata.fields["copy_from"], store, metadata.text("checksum"))
+    else:
+        changed = await images.change(call.service, call.context, image, wanted)
+    return _answer(call, changed, 200)
+
+
+def _check_update(image: Image, metadata: Metadata, source: str | None) -> None:
+    fields = metadata.fields
+    if image.deleted or image.status in (Status.DELETED, Status.PENDING_DELETE):
+        raise Forbidden("Forbidden to update deleted image.")
+    if fields.get("id", image.id) != image.id:
+        raise NotFound("The id of an image cannot be changed.")
+    if fields.get("status", image.status) != image.status:
+        raise Forbidden("Forbidden to modify 'status' of image.")
+    if image.status is not Status.QUEUED:
+        _check_has_bytes(image, fields, source)
+
+
+def _check_has_bytes(image: Image, fields: dict[str, Any], source: str | None) -> None:
+    """What may not change once there are bytes: the bytes, where they are, and what they amount to."""
+    if source == "body":
+        raise body.not_queued(image)
+    if source is not None:
+        raise InvalidValue("Attempted to update Location field for an image not in queued status.")
+    for name in ("size", "checksum"):
+        if name in fields and fields[name] != getattr(image, name):
+            raise Forbidden(f"Forbidden to modify '{name}' of active image.")
+
+
+async def _locate(call: Call, metadata: Metadata, image: Image, wanted: Image) -> Image:
+    location, size = await located.find(call.service, metadata.fields["location"], metadata.fields.get("size"))
+    changed = await images.change(call.service, call.context, image, replace(wanted, size=size))
+    found = ImageChange({"status": Status.ACTIVE}, locations=[location])
+    return await call.service.registry.update_image(changed.id, found, from_status={Status.QUEUED})

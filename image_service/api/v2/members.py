@@ -1,0 +1,60 @@
+"""``/v2/images/{id}/members`` (contract C.12)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from image_service.api.call import Call, json_answer
+from image_service.api.receiving import read_json, require_no_body
+from image_service.api.v2 import wire
+from image_service.errors import InvalidValue
+from image_service.model import Image
+from image_service.operations import images, members
+
+
+async def _image(call: Call) -> Image:
+    return await images.show(call.service, call.context, call.image_id)
+
+
+async def _object(call: Call, name: str) -> Any:
+    """The value of ``name`` in the JSON object that the body is."""
+    body = await read_json(call.request)
+    if not isinstance(body, dict) or name not in body:
+        raise InvalidValue(f'The body must be a JSON object with "{name}".')
+    return body[name]
+
+
+async def index(call: Call) -> web.Response:
+    """``GET``: all members for the owner, else only the asker itself."""
+    await require_no_body(call.request)
+    found = await members.listing_v2(call.service, call.context, await _image(call))
+    return json_answer({"members": [wire.member(member) for member in found], "schema": "/v2/schemas/members"})
+
+
+async def add(call: Call) -> web.Response:
+    """``POST {"member": ID}``: 200 with the member, not 201."""
+    member_id = await _object(call, "member")
+    return json_answer(wire.member(await members.add_v2(call.service, call.context, await _image(call), member_id)))
+
+
+async def show(call: Call) -> web.Response:
+    """``GET`` of one."""
+    await require_no_body(call.request)
+    image = await _image(call)
+    return json_answer(wire.member(await members.show_v2(call.service, call.context, image, call.params["member_id"])))
+
+
+async def answer(call: Call) -> web.Response:
+    """``PUT {"status": accepted}``: what the member says."""
+    status = await _object(call, "status")
+    image, member_id = await _image(call), call.params["member_id"]
+    return json_answer(wire.member(await members.answer_v2(call.service, call.context, image, member_id, status)))
+
+
+async def remove(call: Call) -> web.Response:
+    """``DELETE``."""
+    await require_no_body(call.request)
+    await members.remove_v2(call.service, call.context, await _image(call), call.params["member_id"])
+    return web.Response(status=204)

@@ -1,0 +1,53 @@
+"""Bytes that lie elsewhere: images by location, and copies that are fetched in the background (API v1)."""
+
+from __future__ import annotations
+
+import logging
+from urllib.parse import urlsplit
+
+from image_service.errors import Conflict, ImageServiceError, InvalidValue, StoreUnavailable, UnsupportedUrl
+from image_service.model import Image, Location, UploadKind
+from image_service.operations import uploads
+from image_service.operations.service import Service
+from image_service.store.interface import Store
+
+LOG = logging.getLogger(__name__)
+
+SCHEMES = ("http", "https")
+
+
+async def find(service: Service, url: str, size: int | None) -> tuple[Location, int]:
+    """Where ``url`` leads, and how many bytes lie there.
+
+    ``UnsupportedUrl`` for anything but http and https (``file`` would read the server's own files), ``DataMissing``, ``InvalidValue``
+    when nobody answers, ``Conflict`` when ``size`` (what the client says) is another.
+    """
+    if urlsplit(url).scheme.lower() not in SCHEMES:
+        raise UnsupportedUrl("External sources are not supported: a location or copy-from URL is http or https.")
+    location = Location(url)
+    store = service.stores.for_location(location)
+    try:
+        found = await store.size(url)
+    except StoreUnavailable as error:
+        raise InvalidValue(f"The HTTP URL is invalid: {error.message}") from None
+    if size is not None and size != found:
+        raise Conflict(f"A size of {size} bytes was given, but the location has {found}.")
+    if service.stores.named:
+        location.metadata["store"] = store.name
+    return location, found
+
+
+async def copy_later(service: Service, image: Image, url: str, store: Store, checksum: str | None) -> None:
+    """Take the lease of ``image`` now and copy ``url`` into ``store`` after the answer; the image ends active or killed."""
+    room = await service.limits.room_for(service.registry, image.owner, image.size)
+    lease = await uploads.begin(service, image, UploadKind.V1, store)
+    source = service.stores.for_location(Location(url)).read(url)
+    wanted = uploads.Upload(source, UploadKind.V1, checksum=checksum, store=store.name)
+
+    async def copy() -> None:
+        try:
+            await uploads.run(service, image, wanted, lease, room)
+        except ImageServiceError as error:
+            LOG.warning("copy-from for image %s failed: %s", image.id, error.message)
+
+    service.spawn(copy(), f"copy-from of {image.id}")
