@@ -273,7 +273,7 @@ class FilesystemStore(Store):
         for folder, _ in self.datadirs:
             if not folder.is_dir():
                 raise StoreUnavailable(
-                    f"Store {self.name}: the folder {folder} is missing. Make it, for the user of the service."
+                    f"Store {self.name}: the folder {folder} is missing. Make it, owned by the service."
                 )
             if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
                 raise StoreUnavailable(

@@ -49,8 +49,8 @@ class _Decoder:
         except binascii.Error:
             raise self._explain(chunk) from None
         self.rest = whole[usable:]
-        self.ended = whole[:usable].endswith(b"=")
-        if self.ended and self.rest:
+        self.ended = self.ended or whole[:usable].endswith(b"=")
+        if (self.ended and self.rest) or _FOREIGN.search(self.rest):
             raise self._explain(chunk)
         self.position += len(chunk)
         return data

@@ -1,0 +1,236 @@
+"""The file store: the contract of every store, and what only files have (layout, modes, full disks)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from image_service.errors import DataMissing, InvalidValue, StoreFull, StoreUnavailable, UnsupportedUrl
+from image_service.store.filesystem import FilesystemStore
+from image_service.store.interface import Listable, LocalFiles, Store
+from tests.unit.store_conformance import WriteContract, in_loop, new_id, read_all
+
+
+class TestContract(WriteContract):
+    def make(self, folder: Path) -> Store:
+        return FilesystemStore("file", [(folder / "images", 0)])
+
+    def missing_url(self, store: Store) -> str:
+        assert isinstance(store, FilesystemStore)
+        return f"file://{store.datadirs[0][0]}/{new_id()}"
+
+    async def left(self, store: Store) -> list[str]:
+        assert isinstance(store, FilesystemStore)
+        return [name for folder, _ in store.datadirs for name in os.listdir(folder)]
+
+
+class TestThinContract(TestContract):
+    def make(self, folder: Path) -> Store:
+        return FilesystemStore("file", [(folder / "images", 0)], thin=True)
+
+
+async def put(store: Store, data: bytes, image_id: str | None = None) -> Path:
+    writer = await store.begin(image_id or new_id(), new_id(), len(data))
+    await writer.write(data)
+    assert isinstance(store, LocalFiles)
+    return store.path((await writer.commit()).url)
+
+
+def only_file(path: Path) -> FilesystemStore:
+    return FilesystemStore("file", [(path, 0)])
+
+
+@in_loop
+async def test_layout(tmp_path: Path) -> None:
+    store, image, upload = only_file(tmp_path), new_id(), new_id()
+    writer = await store.begin(image, upload, None)
+    await writer.write(b"abc")
+    assert os.listdir(tmp_path) == [f".{image}.{upload}.part"]
+    stored = await writer.commit()
+    assert (stored.url, stored.size, stored.metadata) == (f"file://{tmp_path}/{image}", 3, {})
+    assert os.listdir(tmp_path) == [image]
+
+
+@in_loop
+async def test_foreign_files_are_not_listed(tmp_path: Path) -> None:
+    for name in ("lost+found", "README", ".hidden.part", new_id() + ".bak"):
+        (tmp_path / name).write_bytes(b"")
+    store = only_file(tmp_path)
+    assert isinstance(store, Listable)
+    assert [item async for item in store.objects()] == []
+
+
+@pytest.mark.parametrize(("perm", "mode"), [(0, 0o640), (0o600, 0o600), (0o644, 0o644)])
+def test_mode(tmp_path: Path, perm: int, mode: int) -> None:
+    before = os.umask(0o027)
+    try:
+        store = FilesystemStore("file", [(tmp_path, 0)], file_perm=perm)
+        path = asyncio.run(put(store, b"abc"))
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd",
+        "{dir}/../secret",
+        "{dir}/sub/../../secret",
+        "{dir}/..",
+        "{dir}/",
+        "{dir}",
+        "{dir}/link/secret",
+        "{dir}/.{id}.{id}.part",
+    ],
+)
+def test_no_way_out_of_the_folders(tmp_path: Path, path: str) -> None:
+    (tmp_path / "secret").write_text("secret")
+    folder = tmp_path / "images"
+    store = only_file(folder)
+    (folder / "link").symlink_to(tmp_path)
+    url = "file://" + path.format(dir=folder, id=new_id())
+    with pytest.raises(DataMissing):
+        store.path(url)
+    with pytest.raises(DataMissing):
+        asyncio.run(store.size(url))
+    with pytest.raises(DataMissing):
+        asyncio.run(store.delete(url))
+    assert (tmp_path / "secret").read_text() == "secret"
+
+
+@in_loop
+async def test_a_folder_is_no_image(tmp_path: Path) -> None:
+    image = new_id()
+    (tmp_path / image).mkdir()
+    with pytest.raises(DataMissing):
+        await only_file(tmp_path).size(f"file://{tmp_path}/{image}")
+
+
+@in_loop
+async def test_a_host_in_the_url(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedUrl):
+        await only_file(tmp_path).size(f"file://host{tmp_path}/{new_id()}")
+
+
+@in_loop
+async def test_both_schemes_and_a_linked_folder(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    path = await put(only_file(tmp_path / "link"), b"abc")
+    for url in (f"filesystem://{path}", f"file://{tmp_path}/real/{path.name}"):
+        assert await read_all(only_file(tmp_path / "link"), url) == b"abc"
+
+
+@pytest.mark.parametrize("bad", ["../x", "a/b", ".", "", "x\0y", "a b"])
+def test_ids_that_are_no_names(tmp_path: Path, bad: str) -> None:
+    store = only_file(tmp_path)
+    with pytest.raises(InvalidValue):
+        asyncio.run(store.begin(bad, new_id(), None))
+    with pytest.raises(InvalidValue):
+        asyncio.run(store.discard(bad, None))
+
+
+@in_loop
+async def test_holes(tmp_path: Path) -> None:
+    data = bytes(3 << 20) + os.urandom(100_000) + bytes(2 << 20) + b"x" + bytes(1 << 20)
+    path = await put(FilesystemStore("file", [(tmp_path, 0)], thin=True), data)
+    assert path.read_bytes() == data
+    assert path.stat().st_blocks * 512 < 400_000
+
+
+# -- several folders -----------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_priority(tmp_path: Path) -> None:
+    store = FilesystemStore("file", [(tmp_path / "low", 1), (tmp_path / "high", 5), (tmp_path / "zero", 0)])
+    path = await put(store, b"abc")
+    assert path.parent == tmp_path / "high"
+    assert [item.url async for item in store.objects()] == [f"file://{path}"]
+
+
+@in_loop
+async def test_metadata_file(tmp_path: Path) -> None:
+    entries = [{"id": "a", "mountpoint": str(tmp_path)}, {"id": "b", "mountpoint": str(tmp_path / "images")}]
+    (tmp_path / "meta.json").write_text(json.dumps(entries))
+    store = FilesystemStore(
+        "fast",
+        [(tmp_path / "images", 0)],
+        metadata_file=tmp_path / "meta.json",
+        location_metadata={"store": "fast"},
+    )
+    stored = await (await store.begin(new_id(), new_id(), None)).commit()
+    assert stored.metadata == {"store": "fast", "id": "b", "mountpoint": str(tmp_path / "images")}
+
+
+def test_bad_metadata_file(tmp_path: Path) -> None:
+    (tmp_path / "meta.json").write_text('{"id": "a"}')
+    with pytest.raises(ValueError, match="mountpoint"):
+        FilesystemStore("file", [(tmp_path, 0)], metadata_file=tmp_path / "meta.json")
+
+
+# -- a disk that is full, or away ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "image-test", folder], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@in_loop
+async def test_full_disk(small_disk: Path) -> None:
+    store = only_file(small_disk)
+    with pytest.raises(StoreFull):
+        await store.begin(new_id(), new_id(), 5 << 20)
+    writer = await store.begin(new_id(), new_id(), None)
+    for _ in range(3):
+        await writer.write(bytes(1 << 20))
+    with pytest.raises(StoreFull):
+        await writer.write(bytes(2 << 20))
+    await writer.abort()
+    assert os.listdir(small_disk) == []
+    assert (await put(store, bytes(3 << 20))).stat().st_size == 3 << 20
+
+
+@in_loop
+async def test_the_folder_with_room_is_taken(small_disk: Path, tmp_path: Path) -> None:
+    store = FilesystemStore("file", [(small_disk, 9), (tmp_path / "big", 1)])
+    assert (await put(store, bytes(1000))).parent == small_disk
+    assert (await put(store, bytes(5 << 20))).parent == tmp_path / "big"
+
+
+@in_loop
+async def test_of_equal_folders_the_emptier_is_taken(small_disk: Path, tmp_path: Path) -> None:
+    store = FilesystemStore("file", [(small_disk, 1), (tmp_path / "big", 1)])
+    assert (await put(store, bytes(1000))).parent == tmp_path / "big"
+
+
+@in_loop
+async def test_a_folder_that_is_away(tmp_path: Path) -> None:
+    store = only_file(tmp_path / "images")
+    (tmp_path / "images").rmdir()
+    with pytest.raises(StoreUnavailable, match="missing"):
+        await store.check()
+    with pytest.raises(StoreUnavailable):
+        await store.begin(new_id(), new_id(), None)
+
+
+def test_read_only_disk(small_disk: Path) -> None:
+    store = only_file(small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(StoreUnavailable) as caught:
+        asyncio.run(store.begin(new_id(), new_id(), None))
+    assert str(small_disk) not in caught.value.message
