@@ -18,11 +18,115 @@ from image_service import config
 
 # Groups of Glance whose features are not built, and those whose libraries are not used.
 _OTHER_GROUPS = frozenset(
-    ["keystone_authtoken", "oslo_policy", "oslo_concurrency", "oslo_messaging_notifications", "oslo_messaging_rabbit", "oslo_messaging_kafka", "oslo_limit", "oslo_reports", "cors", "healthcheck", "profiler", "task", "taskflow_executor", "image_import_opts", "import_filtering_opts", "image_conversion", "inject_metadata_properties", "glance_download_properties", "key_manager", "barbican", "vault", "wsgi", "store_type_location_strategy", "os_glance_staging_store", "os_glance_tasks_store", "cache"]
+    [
+        "keystone_authtoken",
+        "oslo_policy",
+        "oslo_concurrency",
+        "oslo_messaging_notifications",
+        "oslo_messaging_rabbit",
+        "oslo_messaging_kafka",
+        "oslo_limit",
+        "oslo_reports",
+        "cors",
+        "healthcheck",
+        "profiler",
+        "task",
+        "taskflow_executor",
+        "image_import_opts",
+        "import_filtering_opts",
+        "image_conversion",
+        "inject_metadata_properties",
+        "glance_download_properties",
+        "key_manager",
+        "barbican",
+        "vault",
+        "wsgi",
+        "store_type_location_strategy",
+        "os_glance_staging_store",
+        "os_glance_tasks_store",
+        "cache",
+    ]
 )
 # Options of Glance (contract D.3, D.4) whose features this release does not have.
 _OTHER_OPTIONS = frozenset(
-    ["cert_file", "key_file", "ca_file", "enable_v1_registry", "enable_v2_registry", "registry_client_key_file", "registry_client_cert_file", "use_user_token", "send_identity_headers", "admin_user", "admin_password", "admin_tenant_name", "auth_url", "auth_region", "auth_strategy", "policy_file", "policy_default_rule", "policy_dirs", "use_keystone_limits", "show_multiple_locations", "do_secure_hash", "enabled_import_methods", "node_staging_uri", "worker_self_reference_url", "image_cache_dir", "image_cache_max_size", "image_cache_stall_time", "image_cache_sqlite_db", "image_cache_driver", "scrubber_datadir", "cleanup_scrubber", "cleanup_scrubber_time", "metadata_encryption_key", "property_protection_file", "property_protection_rule_format", "location_strategy", "store_type_preference", "default_publisher_id", "disabled_notifications", "metadata_source_path", "lock_path", "log_config", "log_config_append", "log_format", "use_journal", "use_eventlog", "digest_algorithm", "allow_additional_image_properties", "slave_connection", "max_request_body_size", "vmdk_allowed_types", "require_image_format_match", "gpt_safety_checks_nonfatal", "filesystem_store_timeout", "filesystem_store_thread_pool_size", "filesystem_store_threadpool_threshold", "http_proxy_information", "pydev_worker_debug_host", "pydev_worker_debug_port", "default_swift_reference", "default_log_levels", "publish_errors", "instance_format", "instance_uuid_format", "rate_limit_interval", "rpc_backend", "notifier_strategy", "notification_driver", "transport_url", "swift_enable_snet", "swift_buffer_on_upload", "swift_upload_buffer_dir", "image_cache_invalid_entry_grace_period", "executor_thread_pool_size", "data_api", "sql_idle_timeout"]
+    [
+        "cert_file",
+        "key_file",
+        "ca_file",
+        "enable_v1_registry",
+        "enable_v2_registry",
+        "registry_client_key_file",
+        "registry_client_cert_file",
+        "use_user_token",
+        "send_identity_headers",
+        "admin_user",
+        "admin_password",
+        "admin_tenant_name",
+        "auth_url",
+        "auth_region",
+        "auth_strategy",
+        "policy_file",
+        "policy_default_rule",
+        "policy_dirs",
+        "use_keystone_limits",
+        "show_multiple_locations",
+        "do_secure_hash",
+        "enabled_import_methods",
+        "node_staging_uri",
+        "worker_self_reference_url",
+        "image_cache_dir",
+        "image_cache_max_size",
+        "image_cache_stall_time",
+        "image_cache_sqlite_db",
+        "image_cache_driver",
+        "scrubber_datadir",
+        "cleanup_scrubber",
+        "cleanup_scrubber_time",
+        "metadata_encryption_key",
+        "property_protection_file",
+        "property_protection_rule_format",
+        "location_strategy",
+        "store_type_preference",
+        "default_publisher_id",
+        "disabled_notifications",
+        "metadata_source_path",
+        "lock_path",
+        "log_config",
+        "log_config_append",
+        "log_format",
+        "use_journal",
+        "use_eventlog",
+        "digest_algorithm",
+        "allow_additional_image_properties",
+        "slave_connection",
+        "max_request_body_size",
+        "vmdk_allowed_types",
+        "require_image_format_match",
+        "gpt_safety_checks_nonfatal",
+        "filesystem_store_timeout",
+        "filesystem_store_thread_pool_size",
+        "filesystem_store_threadpool_threshold",
+        "http_proxy_information",
+        "pydev_worker_debug_host",
+        "pydev_worker_debug_port",
+        "default_swift_reference",
+        "default_log_levels",
+        "publish_errors",
+        "instance_format",
+        "instance_uuid_format",
+        "rate_limit_interval",
+        "rpc_backend",
+        "notifier_strategy",
+        "notification_driver",
+        "transport_url",
+        "swift_enable_snet",
+        "swift_buffer_on_upload",
+        "swift_upload_buffer_dir",
+        "image_cache_invalid_entry_grace_period",
+        "executor_thread_pool_size",
+        "data_api",
+        "sql_idle_timeout",
+    ]
 )
 _OTHER_PREFIXES = (
     "swift_",
@@ -49,7 +153,7 @@ class Written:
     value: str
 
 
-class _Reader(iniparser.BaseParser):  # type: ignore[misc]
+class _Reader(iniparser.BaseParser):
     """Reads a file without knowing which options there are."""
 
     def __init__(self, file: str) -> None:
@@ -84,9 +188,7 @@ def files_of(conf: cfg.ConfigOpts) -> list[str]:
     files = [os.path.abspath(name) for name in conf.config_file or []]
     for folder in conf.config_dir or []:
         if os.path.isdir(folder):
-            files += sorted(
-                os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".conf")
-            )
+            files += sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".conf"))
     return [name for name in files if os.path.exists(name)]
 
 
@@ -120,11 +222,7 @@ def _complaint(option: Written, known: dict[str, set[str]]) -> str | None:
     if option.name in known.get(option.group, ()):
         return None
     where = f"{option.file}: [{option.group}] {option.name}"
-    if (
-        option.group in _OTHER_GROUPS
-        or option.name in _OTHER_OPTIONS
-        or option.name.startswith(_OTHER_PREFIXES)
-    ):
+    if option.group in _OTHER_GROUPS or option.name in _OTHER_OPTIONS or option.name.startswith(_OTHER_PREFIXES):
         return f"{where} belongs to a feature that this release does not have; it has no effect"
     elsewhere = [group for group, names in known.items() if option.name in names]
     if elsewhere:
@@ -162,8 +260,9 @@ def require_closed_door(conf: cfg.ConfigOpts, addresses: Iterable[Any] | None = 
     for host in hosts:
         if not is_loopback(host):
             raise cfg.Error(
-                f"[paste_deploy] flavor is empty, so everybody who reaches {host} would be administrator. Set flavor to http_basic or"
-                " trusted-auth, or bind_host to 127.0.0.1, or allow_unauthenticated_access = True if that is what you want."
+                f"[paste_deploy] flavor is empty, so everybody who reaches {host} would be administrator. Set"
+                " flavor to http_basic or trusted-auth, or bind_host to 127.0.0.1, or"
+                " allow_unauthenticated_access = True if that is what you want."
             )
 
 

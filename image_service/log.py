@@ -18,11 +18,11 @@ import sys
 import syslog
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
-from types import TracebackType
 
 import orjson
 from oslo_config import cfg
@@ -107,9 +107,7 @@ class Output:
     def _flush(self) -> None:
         lines, self._waiting = self._waiting, []
         if self._lost:
-            lines.append(
-                (logging.ERROR, f"{self._lost} log lines were lost: the log cannot be written fast enough")
-            )
+            lines.append((logging.ERROR, f"{self._lost} log lines were lost: the log cannot be written fast enough"))
             self._lost = 0
         if lines:
             self._write(lines)
@@ -181,9 +179,7 @@ class Form:
     def line(self, when: float, level: str, logger: str, request: str, fields: Mapping[str, object]) -> str:
         """The text of one line. ``when`` is seconds since the epoch."""
         if self._json:
-            moment = (
-                datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            )
+            moment = datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             head = {
                 "time": moment,
                 "level": level,
@@ -193,9 +189,7 @@ class Form:
             }
             return orjson.dumps({**head, **fields}, default=str).decode()
         words = " ".join(f"{name}={value}" for name, value in fields.items())
-        head_text = (
-            f"{self._clock(int(when))}.{int(when % 1 * 1000):03} {level} pid={os.getpid()} logger={logger}"
-        )
+        head_text = f"{self._clock(int(when))}.{int(when % 1 * 1000):03} {level} pid={os.getpid()} logger={logger}"
         return f"{head_text} request_id={request or '-'} {words}"
 
 
@@ -211,26 +205,15 @@ class _Handler(logging.Handler):
         """Format here, where the request id is known, and hand over."""
         try:
             text = redact(record.getMessage() + _trace(record))
-            line = self._form.line(
-                record.created, record.levelname, record.name, request_id.get(), {"message": _indent(text)}
-            )
+            line = self._form.line(record.created, record.levelname, record.name, request_id.get(), {"message": _indent(text)})
             self._output.put(record.levelno, line)
         except Exception:  # noqa: BLE001 - logging is the edge; a bad log call must not fail a request
             self.handleError(record)
 
 
 def _trace(record: logging.LogRecord) -> str:
-    if record.exc_info and isinstance(record.exc_info, tuple) and record.exc_info[0] is not None:
-        return "\n" + logging.Formatter().formatException(_triple(record.exc_info))
-    return ""
-
-
-def _triple(
-    info: tuple[type[BaseException] | None, BaseException | None, TracebackType | None],
-) -> tuple[type[BaseException], BaseException, TracebackType | None]:
-    kind, error, trace = info
-    assert kind is not None and error is not None  # noqa: S101 - for the type checker; the caller has looked
-    return kind, error, trace
+    error = record.exc_info[1] if record.exc_info else None
+    return "\n" + "".join(traceback.format_exception(error)).rstrip() if error is not None else ""
 
 
 def _indent(text: str) -> str:
@@ -256,9 +239,7 @@ def setup(conf: cfg.ConfigOpts, program: str) -> None:
     if not path or conf.use_stderr:
         targets.append(to_stderr)
     if conf.use_syslog:
-        syslog.openlog(
-            program, syslog.LOG_PID, getattr(syslog, conf.syslog_log_facility.upper(), syslog.LOG_USER)
-        )
+        syslog.openlog(program, syslog.LOG_PID, getattr(syslog, conf.syslog_log_facility.upper(), syslog.LOG_USER))
         targets.append(to_syslog)
     _State.output, _State.form = Output(targets), Form(conf.use_json, conf.log_date_format)
     root = logging.getLogger()

@@ -49,9 +49,7 @@ async def readiness(call: Call) -> web.Response:
 async def ready(request: web.BaseRequest, checks: Mapping[str, Check]) -> web.Response:
     """The answer of a process that needs what ``checks`` look at; they run side by side."""
     _only_reading(request)
-    said = dict(
-        zip(checks, await asyncio.gather(*(_outcome(check) for check in checks.values())), strict=True)
-    )
+    said = dict(zip(checks, await asyncio.gather(*(_outcome(check) for check in checks.values())), strict=True))
     fine = all(outcome == "ok" for outcome in said.values())
     body = orjson.dumps({"ready": fine, "checks": said})
     return web.Response(body=body, status=200 if fine else 503, content_type="application/json")

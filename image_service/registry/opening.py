@@ -23,9 +23,7 @@ async def open_registry(conf: cfg.ConfigOpts, *, data_api: str | None = None) ->
 
     options = conf.database
     if not options.connection:
-        raise cfg.Error(
-            "[database] connection is not set: mysql://USER:PASSWORD@HOST/glance, or sqlite:////ABSOLUTE/PATH."
-        )
+        raise cfg.Error("[database] connection is not set: mysql://USER:PASSWORD@HOST/glance, or sqlite:////ABSOLUTE/PATH.")
     try:
         registry = DatabaseRegistry(
             options.connection,

@@ -1,17 +1,14 @@
 """The master process: gunicorn's arbiter, with the changes that long transfers need.
 
-gunicorn waits for old workers inside a reload, as long as the longest transfer takes, and is deaf meanwhile;
-it ends everything
-when one worker cannot start again, or a new configuration is wrong. Here a generation of workers is a set,
-and every turn of
-the loop brings what is closer to what is wanted:
+gunicorn waits for old workers inside a reload, as long as the longest transfer takes, and is deaf meanwhile; it ends everything
+when one worker cannot start again, or a new configuration is wrong. Here a generation of workers is a set, and every turn of the
+loop brings what is closer to what is wanted:
 
-    start    -> workers of generation 1 start; all serve: READY
-    SIGHUP   -> generation 2 starts beside them; all of it serves: generation 1 drains, each worker on its
-    own, and READY
-                it cannot start: it goes, generation 1 stays, with the configuration that it had
-    a worker dies -> another takes its place; later and later, where it cannot start
-    SIGTERM  -> everybody drains; SIGINT, SIGQUIT: everybody gives up what runs
+    start           workers of generation 1 start; when all serve: READY
+    SIGHUP          generation 2 starts beside them; when all of it serves, generation 1 drains, each worker on its own,
+                    and READY; where it cannot start it goes, and generation 1 stays with the configuration that it had
+    a worker dies   another takes its place; later and later, where it cannot start
+    SIGTERM         everybody drains; SIGINT, SIGQUIT: everybody gives up what runs
 """
 
 from __future__ import annotations
@@ -22,91 +19,32 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, ClassVar
 
-from aiohttp import web
-from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from oslo_config import cfg
 
 from image_service import log
 from image_service.config_check import require_closed_door
+from image_service.serving.application import Application
 from image_service.serving.systemd import Notifier
 from image_service.serving.worker import FAILED, SERVING, Worker
 
 LOG = logging.getLogger(__name__)
 
-# A worker whose event loop stands still for so long is killed. Draining ones keep their heart beating.
-HEARTBEAT_TIMEOUT = 120
 # What a worker may need beyond graceful_timeout to end requests that are cut off.
 MARGIN = 20.0
 TURN = 0.05
 LONGEST_PAUSE = 30.0
 
-MakeApp = Callable[[cfg.ConfigOpts], Awaitable[web.Application]]
 
-
-class GunicornLog:
-    """What gunicorn wants to say, said by our log."""
-
-    def __init__(self, cfg: Any) -> None:
-        self.cfg = cfg
-        for name in ("debug", "info", "warning", "error", "critical", "exception", "log"):
-            setattr(self, name, getattr(logging.getLogger("gunicorn"), name))
-
-    def setup(self, cfg: Any) -> None:
-        """Nothing: the application has done it."""
-
-    def reopen_files(self) -> None:
-        """Nothing: a rotated file is noticed."""
-
-    def close_on_exec(self) -> None:
-        """Nothing: files are opened so."""
-
-
-class Application(BaseApplication):  # type: ignore[misc]
-    """Our configuration in gunicorn's words, and the application that each worker makes."""
-
-    def __init__(self, name: str, read_conf: Callable[[], cfg.ConfigOpts], make_app: MakeApp) -> None:
-        self.name = name
-        self.read_conf = read_conf
-        self.make_app = make_app
-        self.conf = read_conf()
-        super().__init__(prog=name)
-
-    def load_config(self) -> None:
-        """Called by gunicorn at the start and at each reload."""
-        conf = self.conf
-        host = f"[{conf.bind_host}]" if ":" in conf.bind_host else conf.bind_host
-        settings = {
-            "bind": [f"{host}:{conf.bind_port}"],
-            "backlog": conf.backlog,
-            "workers": conf.workers,
-            "worker_class": Worker,
-            "timeout": HEARTBEAT_TIMEOUT,
-            "graceful_timeout": conf.graceful_timeout,
-            "proc_name": self.name,
-            "logger_class": GunicornLog,
-            "control_socket_disable": True,
-            # A heartbeat must not wait for a disk.
-            "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,  # noqa: S108 - unlinked at once
-        }
-        for setting, value in settings.items():
-            self.cfg.set(setting, value)
-
-    def load(self) -> MakeApp:
-        """For gunicorn; the worker calls ``make_app`` itself."""
-        return self.make_app
-
-    def run(self) -> None:
-        """Serve; ends the process."""
-        Master(self).run()
-
-
-class Master(Arbiter):  # type: ignore[misc]
+class Master(Arbiter):
     """Keeps as many workers serving as the configuration says."""
+
+    app: Application
+    WORKERS: ClassVar[dict[int, Worker]] = {}  # type: ignore[assignment]
+    LISTENERS: ClassVar[list[Any]] = []
 
     def __init__(self, app: Application) -> None:
         self._notifier = Notifier()
@@ -136,11 +74,10 @@ class Master(Arbiter):  # type: ignore[misc]
         gc.collect()
         gc.freeze()
 
-    def wait_for_signals(self, timeout: float = 1.0) -> list[int]:
+    def wait_for_signals(self, timeout: float | None = 1.0) -> list[int]:
         """As gunicorn, but look more often while workers start, so that READY is said when it is true."""
         hurry = not self._settled and time.monotonic() >= self._not_before
-        signals: list[int] = super().wait_for_signals(TURN if hurry else timeout)
-        return signals
+        return super().wait_for_signals(TURN if hurry else timeout)
 
     # ---- the workers
     # ------------------------------------------------------------------------------------------
@@ -182,7 +119,7 @@ class Master(Arbiter):  # type: ignore[misc]
         """Tell a worker to drain. One that is starting may not listen to signals yet, and is told again."""
         if not worker.retired or worker.report() != SERVING:
             worker.retired = True
-            self.kill_worker(worker.pid, signal.SIGTERM)
+            self.kill_worker(int(worker.pid), signal.SIGTERM)
 
     def reap_workers(self) -> None:
         """Look after the processes that have ended."""
@@ -206,10 +143,7 @@ class Master(Arbiter):  # type: ignore[misc]
             LOG.error("Worker %s ended unexpectedly (exit code %s)", worker.pid, code)
             self._settled = False
             return
-        sentence = (
-            report.removeprefix(FAILED).decode(errors="replace")
-            or f"a worker ended while it started (exit code {code})"
-        )
+        sentence = report.removeprefix(FAILED).decode(errors="replace") or f"a worker ended while it started (exit code {code})"
         self._start_failed(sentence)
 
     def _start_failed(self, sentence: str) -> None:
@@ -278,7 +212,7 @@ class Master(Arbiter):  # type: ignore[misc]
         self._stopping = True
         for listener in self.LISTENERS:
             listener.close()
-        self.LISTENERS = []
+        self.LISTENERS.clear()
         deadline = time.monotonic() + self.cfg.graceful_timeout + MARGIN
         told: dict[int, int] = {}
         next_word = 0.0

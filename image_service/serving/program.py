@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -11,7 +12,10 @@ from oslo_config import cfg
 
 from image_service import __version__, config, log
 from image_service.config_check import require_closed_door, unknown_options
-from image_service.serving.master import LOG, Application, MakeApp
+from image_service.serving.application import Application, MakeApp
+from image_service.serving.master import Master
+
+LOG = logging.getLogger(__name__)
 
 
 def serve(name: str, program: str, make_app: MakeApp, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -33,7 +37,7 @@ def serve(name: str, program: str, make_app: MakeApp, arguments: Sequence[str] |
         return conf
 
     try:
-        Application(name, read_conf, make_app).run()
+        Master(Application(name, read_conf, make_app)).run()
     except (cfg.Error, OSError) as error:
         log.complain(name, str(error))
         sys.exit(1)
@@ -53,9 +57,7 @@ def _parse(name: str, program: str, arguments: Sequence[str] | None) -> argparse
 def add_config_arguments(parser: argparse.ArgumentParser, program: str) -> None:
     """``--config-file`` and ``--config-dir``, as every command of ours takes them."""
     places = f"~/.glance, ~, /etc/glance or /etc, as {program}.conf and {program}.conf.d"
-    parser.add_argument(
-        "--config-file", metavar="FILE", action="append", help=f"may be repeated; default: {places}"
-    )
+    parser.add_argument("--config-file", metavar="FILE", action="append", help=f"may be repeated; default: {places}")
     parser.add_argument(
         "--config-dir",
         metavar="FOLDER",

@@ -133,11 +133,7 @@ class SilentClients:
         info = TcpInfo.of(connection.transport.get_extra_info("socket"))
         request = connection._current_request
         wants_body = request is not None and not request.content.is_eof() and not connection._reading_paused
-        return (
-            (info.acknowledged, info.received)
-            if info is not None and (info.outstanding or wants_body)
-            else None
-        )
+        return (info.acknowledged, info.received) if info is not None and (info.outstanding or wants_body) else None
 
 
 class TcpInfo:

@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp.worker import GunicornWebWorker
 from gunicorn.arbiter import Arbiter
@@ -24,17 +24,22 @@ from image_service import log
 from image_service.errors import ImageServiceError
 from image_service.serving.runner import Runner
 
+if TYPE_CHECKING:
+    from image_service.serving.application import Application
+
 SERVING = b"+"
 FAILED = b"!"
 
 
-class Worker(GunicornWebWorker):  # type: ignore[misc]
+class Worker(GunicornWebWorker):
     """The heartbeat file, which master and worker share, also holds what the worker has to say:
 
     nothing yet, ``+``, or ``!`` and why.
     """
 
+    app: Application
     retired = False
+    _hurry = False
 
     def report(self) -> bytes:
         """What the worker said last; for the master."""
@@ -50,13 +55,12 @@ class Worker(GunicornWebWorker):  # type: ignore[misc]
         """Serve until told to stop; ends the process."""
         log.start_writer()
         self.booted = False
-        self._hurry = False
         self._task = self.loop.create_task(self._run())
         try:
             self.loop.run_until_complete(self._task)
         except asyncio.CancelledError:
             pass
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the edge of the process: whatever it was, the master is told
             self.exit_code = 1 if self.booted else Arbiter.WORKER_BOOT_ERROR
             self._explain(error)
         finally:
@@ -85,7 +89,7 @@ class Worker(GunicornWebWorker):  # type: ignore[misc]
         try:
             await runner.setup()
             for sock in self.sockets:
-                await runner.listen(sock.sock)
+                await runner.listen(cast(Any, sock).sock)
             self.booted = True
             self._say(SERVING)
             await self._serve(runner)

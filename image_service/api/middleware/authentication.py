@@ -27,7 +27,7 @@ FLAVORS = ("", "http_basic", "trusted-auth")
 CACHES = frozenset({"caching", "cachemanagement"})
 
 
-class UnknownFlavor(cfg.Error):  # type: ignore[misc]
+class UnknownFlavor(cfg.Error):
     """``flavor`` names a way that this service does not have."""
 
 
@@ -40,13 +40,11 @@ def base_flavor(flavor: str | None) -> str:
     base = "+".join(words)
     if base.startswith("keystone"):
         raise UnknownFlavor(
-            "[paste_deploy] flavor = keystone: this release does not ask Keystone. Use http_basic (a file of users), or"
-            " trusted-auth behind a proxy that asks Keystone."
+            "[paste_deploy] flavor = keystone: this release does not ask Keystone. Use http_basic (a file of"
+            " users), or trusted-auth behind a proxy that asks Keystone."
         )
     if base not in FLAVORS:
-        raise UnknownFlavor(
-            f"[paste_deploy] flavor = {flavor}: the flavors are empty, http_basic and trusted-auth."
-        )
+        raise UnknownFlavor(f"[paste_deploy] flavor = {flavor}: the flavors are empty, http_basic and trusted-auth.")
     return base
 
 

@@ -74,9 +74,7 @@ class Passwords:
         running = self._running.get(digest)
         if running is None:
             if len(self._running) >= MOST_WAITING:
-                raise ServiceUnavailable(
-                    "Too many passwords are being checked at the moment. Try again in a few seconds."
-                )
+                raise ServiceUnavailable("Too many passwords are being checked at the moment. Try again in a few seconds.")
             running = asyncio.get_running_loop().run_in_executor(self._threads, matches, password, hashed)
             self._running[digest] = running
             running.add_done_callback(lambda done: self._remember_result(digest, done))
@@ -137,22 +135,19 @@ class BasicAuthenticator:
     @classmethod
     def from_config(cls, conf: cfg.ConfigOpts) -> BasicAuthenticator:
         """Read both files. Raises ``cfg.Error`` when one cannot be read: nobody could log in."""
-        password_path, identity_path = (
-            conf.oslo_middleware.http_basic_auth_user_file,
-            conf.http_basic.identity_file,
+        passwords: WatchedFile[dict[str, bytes]] = WatchedFile(
+            conf.oslo_middleware.http_basic_auth_user_file, parse_passwords, {}
         )
-        passwords = WatchedFile(password_path, parse_passwords, {})
-        identities = WatchedFile(identity_path, parse_identities, {})
-        for option, file in (
-            ("[oslo_middleware] http_basic_auth_user_file", passwords),
-            ("[http_basic] identity_file", identities),
+        identities: WatchedFile[dict[str, Identity]] = WatchedFile(conf.http_basic.identity_file, parse_identities, {})
+        for option, load in (
+            ("[oslo_middleware] http_basic_auth_user_file", passwords.load),
+            ("[http_basic] identity_file", identities.load),
         ):
             try:
-                file.load()
+                load()
             except (OSError, ValueError) as error:
-                raise cfg.Error(
-                    f"{option}: {error}. Make the first user with: image-manage user add NAME --project PROJECT --role admin"
-                ) from error
+                hint = "Make the first user with: image-manage user add NAME --project PROJECT --role admin"
+                raise cfg.Error(f"{option}: {error}. {hint}") from error
         return cls(
             Passwords(passwords, conf.http_basic.cache_time),
             identities,
@@ -169,9 +164,7 @@ class BasicAuthenticator:
         """
         header = request.headers.get("Authorization")
         if header is None:
-            return anonymous(
-                request, self._allow_anonymous, self._refusal("Give a user and a password (HTTP Basic).")
-            )
+            return anonymous(request, self._allow_anonymous, self._refusal("Give a user and a password (HTTP Basic)."))
         user, password = self._credentials(header)
         identity = self._identities.content().get(user, Identity())
         right = await self._passwords.check(user, password)

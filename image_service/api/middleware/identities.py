@@ -34,9 +34,7 @@ def parse_passwords(text: str) -> dict[str, bytes]:
             continue
         user, colon, hashed = line.strip().partition(":")
         if not user or not colon or not hashed.startswith(BCRYPT_PREFIXES):
-            raise ValueError(
-                f"line {number} is not USER:HASH with a bcrypt hash ($2y$...); htpasswd -B makes one"
-            )
+            raise ValueError(f"line {number} is not USER:HASH with a bcrypt hash ($2y$...); htpasswd -B makes one")
         found[user] = hashed.partition(":")[0].encode()
     return found
 
@@ -50,9 +48,7 @@ def parse_identities(text: str) -> dict[str, Identity]:
 
 
 def _identity(user: str, entry: Any) -> Identity:
-    project, roles = (
-        (entry.get("project"), entry.get("roles", [])) if isinstance(entry, dict) else (None, None)
-    )
+    project, roles = (entry.get("project"), entry.get("roles", [])) if isinstance(entry, dict) else (None, None)
     if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
         raise ValueError(f'the entry of {user} must be {{"project": "...", "roles": ["..."]}}')
     if not isinstance(project, str | None):

@@ -33,9 +33,7 @@ def parse_networks(addresses: list[str]) -> Networks:
 class TrustedAuthenticator:
     """Reads the headers of a trusted proxy."""
 
-    def __init__(
-        self, networks: Networks, admin_role: str, *, owner_is_tenant: bool, allow_anonymous: bool
-    ) -> None:
+    def __init__(self, networks: Networks, admin_role: str, *, owner_is_tenant: bool, allow_anonymous: bool) -> None:
         self._trusts = lru_cache(maxsize=4096)(lambda address: _within(address, networks))
         self._admin_role = admin_role.lower()
         self._owner_is_tenant = owner_is_tenant
@@ -60,9 +58,7 @@ class TrustedAuthenticator:
             )
             return anonymous(request, self._allow_anonymous, refusal)
         if headers.get("X-Identity-Status") != "Confirmed":
-            refusal = NotAuthenticated(
-                "The request has no confirmed identity. Log in at the service in front."
-            )
+            refusal = NotAuthenticated("The request has no confirmed identity. Log in at the service in front.")
             return anonymous(request, self._allow_anonymous, refusal)
         user, roles = headers.get("X-User-Id"), split_roles(headers.get("X-Roles", ""))
         project = headers.get("X-Project-Id") or headers.get("X-Tenant-Id")
