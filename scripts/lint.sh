@@ -16,7 +16,7 @@ mapfile -t shell_scripts < <(grep -rlE --exclude-dir={.venv,.git,var} '^#!.*\b(b
 check shellcheck --external-sources "${shell_scripts[@]}"
 check yamllint --strict .
 if [ -e site.yml ]; then
-  check ansible-lint --offline -qq
+  check ansible-lint --offline --nocolor -qq
 fi
 
 [ ${#failed[@]} -eq 0 ] || { echo "lint: failed: ${failed[*]}" >&2; exit 1; }
