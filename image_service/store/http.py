@@ -33,8 +33,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Where clouds keep the credentials of their machines, outside the link-local networks.
 _METADATA = [
-    ipaddress.ip_network(net)
-    for net in ("100.100.100.200/32", "192.0.0.192/32", "fd00:ec2::254/128", "fd20:ce::254/128")
+    ipaddress.ip_network(net) for net in ("100.100.100.200/32", "192.0.0.192/32", "fd00:ec2::254/128", "fd20:ce::254/128")
 ]
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
@@ -44,9 +43,7 @@ class AddressFilter:
     ``inside`` also private and loopback ones. Link-local addresses and those of cloud metadata only when
     ``allowed``."""
 
-    def __init__(
-        self, allowed: Iterable[str] = (), denied: Iterable[str] = (), *, inside: bool = False
-    ) -> None:
+    def __init__(self, allowed: Iterable[str] = (), denied: Iterable[str] = (), *, inside: bool = False) -> None:
         self._allowed = [ipaddress.ip_network(net, strict=False) for net in allowed]
         self._denied = [ipaddress.ip_network(net, strict=False) for net in denied]
         self._inside = inside
@@ -58,12 +55,7 @@ class AddressFilter:
             return False
         if _within(address, self._allowed):
             return True
-        if (
-            address.is_link_local
-            or address.is_multicast
-            or address.is_unspecified
-            or _within(address, _METADATA)
-        ):
+        if address.is_link_local or address.is_multicast or address.is_unspecified or _within(address, _METADATA):
             return False
         return address.is_global or (self._inside and (address.is_private or address.is_loopback))
 
@@ -97,9 +89,7 @@ class HttpStore(Store):
     schemes = ("http", "https")
     read_only = True
 
-    def __init__(
-        self, name: str, addresses: AddressFilter, *, ca_file: str | None = None, insecure: bool = False
-    ) -> None:
+    def __init__(self, name: str, addresses: AddressFilter, *, ca_file: str | None = None, insecure: bool = False) -> None:
         self.name = name
         self._addresses = addresses
         self._tls = ssl.create_default_context(cafile=ca_file)
@@ -113,8 +103,7 @@ class HttpStore(Store):
         raise ReadOnlyStore("Error in store configuration. Adding images to store is disabled.")
 
     async def size(self, url: str) -> int:
-        """See :meth:`Store.size`. ``StoreUnavailable`` when nobody answers, or what answers must not be
-        asked."""
+        """See :meth:`Store.size`. ``StoreUnavailable`` also for an address that must not be fetched from."""
         for method in ("HEAD", "GET"):
             try:
                 async with self._answer(method, url, {}) as answer:
@@ -129,12 +118,13 @@ class HttpStore(Store):
         raise UnsupportedUrl("The HTTP URL is invalid: the server there does not say how many bytes it has.")
 
     async def read(self, url: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """See :meth:`Store.read`. A server without ranges is read from its first byte and the rest is
-        skipped."""
+        """See :meth:`Store.read`. Of a server without ranges all is read, and what was not asked for skipped."""
         if length == 0:
             return
         headers = _range_header(offset, length)
         async with self._answer("GET", url, headers) as answer:
+            if answer.status == 416:  # from behind the last byte
+                return
             skip = 0 if _starts_at(answer, offset) else offset
             left = length
             try:
@@ -167,9 +157,7 @@ class HttpStore(Store):
             self._session = None
 
     @asynccontextmanager
-    async def _answer(
-        self, method: str, url: str, headers: Mapping[str, str]
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _answer(self, method: str, url: str, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
         """The good answer at the end of at most five redirects; every other one is an error."""
         where = _parsed(url)
         for _ in range(_REDIRECTS + 1):
@@ -179,7 +167,7 @@ class HttpStore(Store):
                 raise _no_answer(error) from error
             async with answer:
                 if answer.status not in (301, 302, 303, 307, 308):
-                    _require_good(answer)
+                    _require_good(answer, (200, 206, 416) if headers else (200,))
                     yield answer
                     return
                 where = _next_hop(where, answer.headers.get("Location"))
@@ -189,9 +177,7 @@ class HttpStore(Store):
         if self._session is None:
             # No cookies and no proxy from the environment; names are looked up anew, for what was public may
             # have moved.
-            connector = aiohttp.TCPConnector(
-                ssl=self._tls, socket_factory=self._addresses.socket, use_dns_cache=False
-            )
+            connector = aiohttp.TCPConnector(ssl=self._tls, socket_factory=self._addresses.socket, use_dns_cache=False)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 timeout=_TIMEOUT,
@@ -229,32 +215,24 @@ def _starts_at(answer: aiohttp.ClientResponse, offset: int) -> bool:
     if answer.status != 206:
         return offset == 0
     if not answer.headers.get("Content-Range", "").lower().startswith(f"bytes {offset}-"):
-        raise StoreUnavailable(
-            "The server of the image's location answers with another range than it was asked for."
-        )
+        raise StoreUnavailable("The server of the image's location answers with another range than it was asked for.")
     return True
 
 
-def _require_good(answer: aiohttp.ClientResponse) -> None:
+def _require_good(answer: aiohttp.ClientResponse, good: tuple[int, ...]) -> None:
     if answer.status in (404, 410):
         raise DataMissing("HTTP datastore could not find image at URI.")
     if answer.status >= 500:
-        raise StoreUnavailable(
-            f"The server of the image's location fails with status {answer.status}. Try again later."
-        )
-    if answer.status not in (200, 206):
-        raise UnsupportedUrl(
-            f"The HTTP URL is invalid: the server there answers with status {answer.status}."
-        )
+        raise StoreUnavailable(f"The server of the image's location fails with status {answer.status}. Try again later.")
+    if answer.status not in good:
+        raise UnsupportedUrl(f"The HTTP URL is invalid: the server there answers with status {answer.status}.")
 
 
 def _no_answer(error: BaseException) -> StoreUnavailable:
     """Nobody answers, or must not be asked. The same sentence for both, so that it does not tell what is in
     the network inside."""
     LOG.info("http location: %s", error)
-    return StoreUnavailable(
-        "The HTTP URL is invalid: no server answers there that this service may fetch from."
-    )
+    return StoreUnavailable("The HTTP URL is invalid: no server answers there that this service may fetch from.")
 
 
 def _unreachable(error: BaseException) -> StoreUnavailable:

@@ -1,0 +1,259 @@
+"""The http store against a real web server: the reading contract, redirects, broken servers, and where it must not go."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from image_service.errors import DataMissing, ReadOnlyStore, StoreUnavailable, UnsupportedUrl
+from image_service.store.http import AddressFilter, HttpStore
+from image_service.store.interface import Store
+from tests.unit.store_conformance import ReadContract, in_loop, new_id, read_all
+
+
+class Handler(BaseHTTPRequestHandler):
+    """/data/N: what was put there; /no-head, /no-range, /short: worse servers; /redirect/N/PATH: N redirects, then PATH."""
+
+    protocol_version = "HTTP/1.1"
+    objects: ClassVar[dict[str, bytes]] = {}
+    requests: ClassVar[list[str]] = []
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def log_message(self, format: str, *args: object) -> None:
+        self.requests.append(format % args)
+
+    def answer(self, *, body: bool) -> None:
+        kind, _, rest = self.path.lstrip("/").partition("/")
+        if kind == "redirect":
+            number, _, target = rest.partition("/")
+            onward = f"/redirect/{int(number) - 1}/{target}" if int(number) > 1 else f"/{target}"
+            self.reply(302, b"", {"Location": onward})
+        elif kind == "to":
+            self.reply(302, b"", {"Location": rest})
+        elif kind == "status":
+            self.reply(int(rest), b"", {})
+        elif kind == "no-head" and not body:
+            self.reply(403, b"", {})
+        elif rest not in self.objects:
+            self.reply(404, b"", {})
+        else:
+            self.send_object(kind, self.objects[rest], body=body)
+
+    def send_object(self, kind: str, data: bytes, *, body: bool) -> None:
+        if kind == "no-length":
+            self.send_response(200)
+            self.send_header("Connection", "close")
+            self.end_headers()
+            return None
+        wanted = self.headers.get("Range")
+        if wanted and kind != "no-range":
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            start, end = int(first), min(int(last or len(data)), len(data) - 1)
+            if start >= len(data):
+                return self.reply(416, b"", {})
+            shown = start + 1 if kind == "wrong-range" else start
+            return self.reply(206, data[start : end + 1], {"Content-Range": f"bytes {shown}-{end}/{len(data)}"}, body=body)
+        return self.reply(200, data, {}, body=body, cut=kind == "short")
+
+    def reply(self, status: int, data: bytes, headers: dict[str, str], *, body: bool = True, cut: bool = False) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if body:
+            self.wfile.write(data[: len(data) // 2] if cut else data)
+        self.close_connection = cut
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    Handler.objects["ten"] = b"0123456789"
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def inside() -> HttpStore:
+    return HttpStore("http", AddressFilter(inside=True))
+
+
+class TestContract(ReadContract):
+    @pytest.fixture(autouse=True)
+    def serve(self, web: str) -> None:
+        self.web = web
+
+    def make(self, folder: Path) -> Store:
+        return inside()
+
+    async def put(self, store: Store, data: bytes) -> str:
+        name = new_id()
+        Handler.objects[name] = data
+        return f"{self.web}/{self.kind}/{name}"
+
+    def missing_url(self, store: Store) -> str:
+        return f"{self.web}/data/missing"
+
+    kind = "data"
+
+
+class TestContractWithoutRanges(TestContract):
+    kind = "no-range"
+
+
+class TestContractWithoutHead(TestContract):
+    kind = "no-head"
+
+
+class TestContractBehindRedirects(TestContract):
+    kind = "redirect/5/data"
+
+
+async def size(store: HttpStore, url: str) -> int:
+    try:
+        return await store.size(url)
+    finally:
+        await store.close()
+
+
+async def read(store: HttpStore, url: str, offset: int = 0) -> bytes:
+    try:
+        return await read_all(store, url, offset)
+    finally:
+        await store.close()
+
+
+@in_loop
+async def test_nothing_can_be_written() -> None:
+    store = inside()
+    with pytest.raises(ReadOnlyStore):
+        await store.begin(new_id(), new_id(), None)
+    await store.delete("http://host/x")
+    await store.discard(new_id(), None)
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("/redirect/6/data/ten", UnsupportedUrl),
+        ("/to/ftp://127.0.0.1/x", UnsupportedUrl),
+        ("/to/file:///etc/passwd", UnsupportedUrl),
+        ("/to/", UnsupportedUrl),
+        ("/status/401", UnsupportedUrl),
+        ("/status/404", DataMissing),
+        ("/status/410", DataMissing),
+        ("/status/500", StoreUnavailable),
+        ("/status/503", StoreUnavailable),
+    ],
+)
+def test_answers_that_are_no_image(web: str, path: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        asyncio.run(size(inside(), web + path))
+    with pytest.raises(error):
+        asyncio.run(read(inside(), web + path))
+
+
+def test_no_length(web: str) -> None:
+    with pytest.raises(UnsupportedUrl):
+        asyncio.run(size(inside(), web + "/no-length/ten"))
+
+
+def test_the_server_stops_in_the_middle(web: str) -> None:
+    with pytest.raises(StoreUnavailable):
+        asyncio.run(read(inside(), web + "/short/ten"))
+
+
+def test_another_range_than_asked_for(web: str) -> None:
+    with pytest.raises(StoreUnavailable):
+        asyncio.run(read(inside(), web + "/wrong-range/ten", 3))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
+def test_nobody_answers(host: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://user:secret@{host}:{free.getsockname()[1]}/x"
+        with pytest.raises(StoreUnavailable) as caught:
+            asyncio.run(size(inside(), url))
+    assert "secret" not in caught.value.message
+
+
+# -- where it must not go --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "169.254.169.254",
+        "fe80::1",
+        "fe80::1%eth0",
+        "::ffff:169.254.169.254",
+        "64:ff9b::a9fe:a9fe",
+        "2002:a9fe:a9fe::",
+        "100.100.100.200",
+        "fd00:ec2::254",
+        "0.0.0.0",  # noqa: S104
+        "::",
+        "224.0.0.1",
+        "ff02::1",
+    ],
+)
+def test_never_unless_allowed(address: str) -> None:
+    assert not AddressFilter().admits(address)
+    assert not AddressFilter(inside=True).admits(address)
+    plain = ["0.0.0.0/0", "::/0"]
+    assert AddressFilter(plain).admits(address)
+    assert not AddressFilter(plain, plain).admits(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "127.9.9.9", "::1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "fd12::1", "::ffff:127.0.0.1", "::ffff:a00:1"],
+)
+def test_the_inside(address: str) -> None:
+    assert not AddressFilter().admits(address)
+    assert AddressFilter(inside=True).admits(address)
+    assert not AddressFilter(denied=["127.0.0.0/8", "10.0.0.0/8", "192.168.0.0/16", "172.16.0.0/12", "::/0"], inside=True).admits(
+        address
+    )
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2001:4860:4860::8888"])
+def test_the_outside(address: str) -> None:
+    assert AddressFilter().admits(address)
+    assert not AddressFilter(denied=["8.0.0.0/8", "2001::/16"]).admits(address)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"])
+def test_other_spellings_of_loopback(web: str, host: str) -> None:
+    """No connection is made at all, whatever the name for it."""
+    Handler.requests.clear()
+    url = f"http://{host}:{web.rpartition(':')[2]}/data/ten"
+    with pytest.raises((StoreUnavailable, UnsupportedUrl)):
+        asyncio.run(size(HttpStore("http", AddressFilter()), url))
+    assert Handler.requests == []
+
+
+def test_a_redirect_is_checked_as_well(web: str) -> None:
+    port = web.rpartition(":")[2]
+    store = HttpStore("http", AddressFilter(["127.0.0.1/32"]))
+    assert asyncio.run(size(store, f"{web}/data/ten")) == 10
+    with pytest.raises(StoreUnavailable):
+        asyncio.run(size(HttpStore("http", AddressFilter(["127.0.0.1/32"])), f"{web}/to/http://127.0.0.2:{port}/data/ten"))
