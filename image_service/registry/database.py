@@ -74,17 +74,13 @@ class DatabaseRegistry(Registry):
 
     async def get_image(self, image_id: str, *, include_deleted: bool = False) -> Image:
         return await self._read(
-            lambda connection: queries.find_image(
-                connection, self._statements, image_id, include_deleted=include_deleted
-            )
+            lambda connection: queries.find_image(connection, self._statements, image_id, include_deleted=include_deleted)
         )
 
     async def list_images(self, query: ImageQuery) -> list[Image]:
         return await self._read(lambda connection: pages.find_images(connection, self._statements, query))
 
-    async def update_image(
-        self, image_id: str, change: ImageChange, *, from_status: Collection[Status] | None = None
-    ) -> Image:
+    async def update_image(self, image_id: str, change: ImageChange, *, from_status: Collection[Status] | None = None) -> Image:
         return await self._change(writes.update_image, image_id, change, from_status)
 
     async def delete_image(self, image_id: str) -> Image:

@@ -45,18 +45,14 @@ def database_url(connection: str) -> URL:
     try:
         url = make_url(connection)
     except ArgumentError:
-        raise ValueError(
-            "[database] connection is no URL; write mysql://USER:PASSWORD@HOST/NAME or sqlite:////PATH."
-        ) from None
+        raise ValueError("[database] connection is no URL; write mysql://USER:PASSWORD@HOST/NAME or sqlite:////PATH.") from None
     kind = url.get_backend_name()
     if kind in ("mysql", "mariadb"):
         # An old `?charset=utf8` would lose characters beyond three bytes.
         return url.set(drivername="mysql+pymysql").difference_update_query(["charset"])
     if kind == "sqlite" and url.database and url.database != ":memory:":
         return url.set(drivername="sqlite+pysqlite")
-    raise ValueError(
-        f"[database] connection: {kind} is not supported; write mysql://USER:PASSWORD@HOST/NAME or sqlite:////PATH."
-    )
+    raise ValueError(f"[database] connection: {kind} is not supported; write mysql://USER:PASSWORD@HOST/NAME or sqlite:////PATH.")
 
 
 class Database:
@@ -146,7 +142,7 @@ class Database:
                 raise
             LOG.exception("The connection to the database broke during COMMIT")
             raise RegistryUnavailable(
-                "The database went away during the change; whether it was kept is not known. Look, then try again."
+                "The database went away during COMMIT; nobody knows whether the change was kept. Look again."
             ) from error
 
     def close(self) -> None:
@@ -221,9 +217,7 @@ def translated(error: DBAPIError | PoolTimeout) -> ImageServiceError:
     if isinstance(error, DataError):
         return InvalidValue("A value is too long or out of range for its column.")
     LOG.error("The database failed", exc_info=error)
-    if isinstance(error, DBAPIError) and (
-        mysql_code(error) == _MYSQL_NO_TABLE or "no such table" in str(error.orig)
-    ):
+    if isinstance(error, DBAPIError) and (mysql_code(error) == _MYSQL_NO_TABLE or "no such table" in str(error.orig)):
         return RegistryUnavailable("The database has no tables yet. Run: image-manage db sync")
     return RegistryUnavailable("The database does not answer. Try again later.")
 
@@ -239,9 +233,7 @@ def connect_patiently(engine: Engine, max_retries: int, retry_interval: int) -> 
             engine.connect().close()
         except DBAPIError as error:
             if 0 <= max_retries <= tried:
-                raise RegistryUnavailable(
-                    "The database does not take connections; see [database] connection."
-                ) from error
+                raise RegistryUnavailable("The database does not take connections; see [database] connection.") from error
             tried += 1
             LOG.warning("The database does not answer; try %d follows in %d s", tried, retry_interval)
             time.sleep(retry_interval)

@@ -18,38 +18,27 @@ _WITHOUT_BYTES = (Status.KILLED, Status.DELETED)
 def live_uploads(connection: Connection) -> list[UploadLease]:
     """All leases, the one that was silent for longest first."""
     rows = connection.execute(select(IMAGE_UPLOADS).order_by(IMAGE_UPLOADS.c.renewed_at))
-    return [
-        UploadLease(row.image_id, row.upload_id, UploadKind(row.kind), row.store, row.renewed_at)
-        for row in rows
-    ]
+    return [UploadLease(row.image_id, row.upload_id, UploadKind(row.kind), row.store, row.renewed_at) for row in rows]
 
 
 def list_members(connection: Connection, image_id: str) -> list[Member]:
     """Members of an image by creation."""
     columns = IMAGE_MEMBERS.c
-    ordered = (
-        select(IMAGE_MEMBERS).where(columns.image_id == image_id).order_by(columns.created_at, columns.member)
-    )
+    ordered = select(IMAGE_MEMBERS).where(columns.image_id == image_id).order_by(columns.created_at, columns.member)
     return [_member(row) for row in connection.execute(ordered)]
 
 
 def get_member(connection: Connection, image_id: str, member_id: str) -> Member | None:
     """One of them, or None."""
     columns = IMAGE_MEMBERS.c
-    row = connection.execute(
-        select(IMAGE_MEMBERS).where(columns.image_id == image_id, columns.member == member_id)
-    ).first()
+    row = connection.execute(select(IMAGE_MEMBERS).where(columns.image_id == image_id, columns.member == member_id)).first()
     return None if row is None else _member(row)
 
 
 def list_shared(connection: Connection, member_id: str) -> list[Member]:
     """What a project is a member of. A deleted image has no members any more."""
     columns = IMAGE_MEMBERS.c
-    ordered = (
-        select(IMAGE_MEMBERS)
-        .where(columns.member == member_id)
-        .order_by(columns.created_at, columns.image_id)
-    )
+    ordered = select(IMAGE_MEMBERS).where(columns.member == member_id).order_by(columns.created_at, columns.image_id)
     return [_member(row) for row in connection.execute(ordered)]
 
 

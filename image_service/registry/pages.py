@@ -82,15 +82,11 @@ def full_order(sort: tuple[SortKey, ...]) -> tuple[SortKey, ...]:
     return tuple(order.values())
 
 
-def _marker(
-    connection: Connection, statements: Statements, marker: str | None, order: tuple[SortKey, ...]
-) -> Row | None:
+def _marker(connection: Connection, statements: Statements, marker: str | None, order: tuple[SortKey, ...]) -> Row | None:
     if marker is None:
         return None
     columns = [IMAGES.c[key.column] for key in order]
-    statement = statements.get(
-        ("marker", order), lambda: select(*columns).where(IMAGES.c.id == bindparam("id"))
-    )
+    statement = statements.get(("marker", order), lambda: select(*columns).where(IMAGES.c.id == bindparam("id")))
     rows = statement.rows(connection, {"id": marker})
     if not rows:
         raise InvalidValue(f"No image found with ID {marker} (marker).")
@@ -163,9 +159,7 @@ def page_statement(shape: Shape) -> Any:
     if len(alternatives) == 1:
         return alternatives[0]
     merged = union(*[select(alternative.subquery()) for alternative in alternatives]).subquery()
-    return _limited(
-        select(merged).order_by(*[_direction(merged.c[key.column], key) for key in shape.order]), shape
-    )
+    return _limited(select(merged).order_by(*[_direction(merged.c[key.column], key) for key in shape.order]), shape)
 
 
 def _limited(statement: Select[Any], shape: Shape) -> Select[Any]:
@@ -206,9 +200,7 @@ def _visibility(visibilities: tuple[str, ...]) -> Condition:
     """
     if len(visibilities) == 1:
         return IMAGES.c.visibility == literal_column(f"'{Visibility(visibilities[0])}'")
-    others: list[ColumnElement[str]] = [
-        literal_column(f"'{v}'") for v in Visibility if visibilities and v not in visibilities
-    ]
+    others: list[ColumnElement[str]] = [literal_column(f"'{v}'") for v in Visibility if visibilities and v not in visibilities]
     return and_(True, *[IMAGES.c.visibility != other for other in others])
 
 
@@ -227,7 +219,8 @@ def _filters(shape: Shape) -> Iterator[Condition]:
     for column, is_null in shape.equal:
         yield _column(column).is_(None) if is_null else _column(column) == bindparam(f"equal_{column}")
     for column, count in shape.one_of:
-        yield _column(column).in_([bindparam(f"one_of_{column}_{n}") for n in range(count)])
+        choices: list[ColumnElement[Any]] = [bindparam(f"one_of_{column}_{n}") for n in range(count)]
+        yield _column(column).in_(choices) if choices else _false()
     for n in range(shape.properties):
         having = (
             IMAGE_PROPERTIES.c.name == bindparam(f"property_{n}"),
@@ -235,9 +228,7 @@ def _filters(shape: Shape) -> Iterator[Condition]:
         )
         yield IMAGES.c.id.in_(select(IMAGE_PROPERTIES.c.image_id).where(*having))
     for n in range(shape.tags):
-        yield IMAGES.c.id.in_(
-            select(IMAGE_TAGS.c.image_id).where(IMAGE_TAGS.c.value == bindparam(f"tag_{n}"))
-        )
+        yield IMAGES.c.id.in_(select(IMAGE_TAGS.c.image_id).where(IMAGE_TAGS.c.value == bindparam(f"tag_{n}")))
     if shape.size_min:
         yield IMAGES.c.size >= bindparam("size_min")
     if shape.size_max:

@@ -56,9 +56,7 @@ class Statement:
         values |= self._constants
         if self._names is None:
             return connection.exec_driver_sql(self._text, values).fetchall()
-        return connection.exec_driver_sql(
-            self._text, tuple([values[name] for name in self._names])
-        ).fetchall()
+        return connection.exec_driver_sql(self._text, tuple([values[name] for name in self._names])).fetchall()
 
 
 class Statements:
@@ -94,9 +92,7 @@ def _as_is(moment: datetime) -> object:
 # -- one image -----------------------------------------------------------------------------------------------
 
 
-def find_image(
-    connection: Connection, statements: Statements, image_id: str, *, include_deleted: bool = False
-) -> Image:
+def find_image(connection: Connection, statements: Statements, image_id: str, *, include_deleted: bool = False) -> Image:
     """The whole image, or ``NotFound``."""
     show = statements.get("show", lambda: select(IMAGES).where(IMAGES.c.id == bindparam("id")))
     return whole_images(
@@ -112,9 +108,7 @@ def _present(rows: Sequence[Row], image_id: str, include_deleted: bool) -> Seque
     return rows
 
 
-def whole_images(
-    connection: Connection, statements: Statements, read_rows: Callable[[], Sequence[Row]]
-) -> list[Image]:
+def whole_images(connection: Connection, statements: Statements, read_rows: Callable[[], Sequence[Row]]) -> list[Image]:
     """Images with what hangs on them, as they were at one moment:
 
     an image that changed between two queries is read again.
@@ -180,9 +174,9 @@ def _belongings(size: int) -> Any:
             locations.status,
             locations.id,
         ).where(locations.image_id.in_(ids)),
-        select(
-            IMAGES.c.id, kind(_VERSION), cast(IMAGES.c.updated_at, String(26)), null(), null(), null()
-        ).where(IMAGES.c.id.in_(ids)),
+        select(IMAGES.c.id, kind(_VERSION), cast(IMAGES.c.updated_at, String(26)), null(), null(), null()).where(
+            IMAGES.c.id.in_(ids)
+        ),
     )
 
 

@@ -73,9 +73,7 @@ def require_fit(connection: Connection) -> None:
     if found.expand < EXPAND:
         raise RegistryUnavailable(f"The database's schema is too old ({found}). Run: image-manage db sync")
     if found.contract > CONTRACT:
-        raise RegistryUnavailable(
-            f"The database's schema is too new for this release ({found}). Install the newer one here too."
-        )
+        raise RegistryUnavailable(f"The database's schema is too new for this release ({found}). Install the newer one here too.")
 
 
 def next_step(connection: Connection) -> str | None:
@@ -172,12 +170,7 @@ def _sqlite_locked(connection: Connection) -> Iterator[Connection]:
 
 
 def _mysql_locked(connection: Connection) -> Iterator[Connection]:
-    if (
-        connection.execute(
-            text("SELECT GET_LOCK(:name, :wait)"), {"name": LOCK_NAME, "wait": LOCK_WAIT}
-        ).scalar()
-        != 1
-    ):
+    if connection.execute(text("SELECT GET_LOCK(:name, :wait)"), {"name": LOCK_NAME, "wait": LOCK_WAIT}).scalar() != 1:
         raise RegistryUnavailable(f"Another process has been migrating the database for {LOCK_WAIT} seconds.")
     try:
         yield connection

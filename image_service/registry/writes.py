@@ -44,9 +44,7 @@ def create_image(connection: Connection, statements: Statements, image: Image) -
     """Insert the image and all that hangs on it."""
     moment = now()
     created = moment if image.created_at == datetime.min else image.created_at
-    image = replace(
-        image, created_at=created, updated_at=moment if image.updated_at == datetime.min else image.updated_at
-    )
+    image = replace(image, created_at=created, updated_at=moment if image.updated_at == datetime.min else image.updated_at)
     values = {name: getattr(image, name) for name in _COLUMNS}
     _require_fit(IMAGES, values)
     try:
@@ -80,20 +78,14 @@ def update_image(
 
 def delete_image(connection: Connection, statements: Statements, image_id: str) -> Image:
     """Mark the row as deleted, drop what hangs on it."""
-    deleted = connection.execute(
-        select(IMAGES.c.deleted).where(IMAGES.c.id == image_id).with_for_update()
-    ).scalar()
+    deleted = connection.execute(select(IMAGES.c.deleted).where(IMAGES.c.id == image_id).with_for_update()).scalar()
     if deleted is None:
         raise _not_found(image_id)
     if not deleted:
         for table in BELONGINGS:
             connection.execute(delete(table).where(table.c.image_id == image_id))
         moment = now()
-        marked = (
-            update(IMAGES)
-            .where(IMAGES.c.id == image_id)
-            .values(deleted=True, deleted_at=moment, updated_at=moment)
-        )
+        marked = update(IMAGES).where(IMAGES.c.id == image_id).values(deleted=True, deleted_at=moment, updated_at=moment)
         connection.execute(marked)
     return find_image(connection, statements, image_id, include_deleted=True)
 
@@ -103,9 +95,7 @@ def _lock(connection: Connection, image_id: str) -> Status:
 
     The image's status; ``NotFound`` when it is not there or deleted.
     """
-    row = connection.execute(
-        select(IMAGES.c.status, IMAGES.c.deleted).where(IMAGES.c.id == image_id).with_for_update()
-    ).first()
+    row = connection.execute(select(IMAGES.c.status, IMAGES.c.deleted).where(IMAGES.c.id == image_id).with_for_update()).first()
     if row is None or row.deleted:
         raise _not_found(image_id)
     return Status(row.status)
@@ -116,9 +106,7 @@ def _apply(connection: Connection, statements: Statements, image_id: str, change
     if unknown:
         raise InvalidValue(f"These attributes of an image cannot be set: {', '.join(sorted(unknown))}.")
     _require_fit(IMAGES, change.values)
-    connection.execute(
-        update(IMAGES).where(IMAGES.c.id == image_id).values(updated_at=now(), **change.values)
-    )
+    connection.execute(update(IMAGES).where(IMAGES.c.id == image_id).values(updated_at=now(), **change.values))
     _change_properties(connection, image_id, change)
     _change_tags(connection, image_id, change)
     if change.locations is not None:
@@ -143,9 +131,7 @@ def _change_tags(connection: Connection, image_id: str, change: ImageChange) -> 
         _insert_tags(connection, image_id, dict.fromkeys(change.tags))
     if gone := {*change.add_tags, *change.remove_tags}:
         connection.execute(mine.where(IMAGE_TAGS.c.value.in_(gone)))
-    _insert_tags(
-        connection, image_id, dict.fromkeys(tag for tag in change.add_tags if tag not in change.remove_tags)
-    )
+    _insert_tags(connection, image_id, dict.fromkeys(tag for tag in change.add_tags if tag not in change.remove_tags))
 
 
 def _insert_properties(connection: Connection, image_id: str, properties: Mapping[str, str | None]) -> None:
@@ -175,13 +161,9 @@ def _replace_locations(connection: Connection, image_id: str, wanted: Sequence[L
     """Numbers stay where nothing changes: a v1 client sends the list that it got."""
     columns = IMAGE_LOCATIONS.c
     present = connection.execute(
-        select(columns.value, columns.meta_data, columns.status)
-        .where(columns.image_id == image_id)
-        .order_by(columns.id)
+        select(columns.value, columns.meta_data, columns.status).where(columns.image_id == image_id).order_by(columns.id)
     )
-    if [(url, json.loads(meta), status) for url, meta, status in present] == [
-        (at.url, at.metadata, at.status) for at in wanted
-    ]:
+    if [(url, json.loads(meta), status) for url, meta, status in present] == [(at.url, at.metadata, at.status) for at in wanted]:
         return
     connection.execute(delete(IMAGE_LOCATIONS).where(columns.image_id == image_id))
     _insert_locations(connection, image_id, wanted)
@@ -230,9 +212,7 @@ def _wrong_status(image_id: str, status: str) -> WrongStatus:
 # -- uploads -------------------------------------------------------------------------------------------------
 
 
-def begin_upload(
-    connection: Connection, statements: Statements, lease: UploadLease, from_status: Collection[Status]
-) -> Image:
+def begin_upload(connection: Connection, statements: Statements, lease: UploadLease, from_status: Collection[Status]) -> Image:
     """Status to saving and the lease in, unless another has one."""
     status = _lock(connection, lease.image_id)
     if status not in from_status:
@@ -247,23 +227,17 @@ def begin_upload(
 
 def renew_upload(connection: Connection, image_id: str, upload_id: str) -> bool:
     """Move ``renewed_at`` of a lease that is still held."""
-    ours = update(IMAGE_UPLOADS).where(
-        IMAGE_UPLOADS.c.image_id == image_id, IMAGE_UPLOADS.c.upload_id == upload_id
-    )
+    ours = update(IMAGE_UPLOADS).where(IMAGE_UPLOADS.c.image_id == image_id, IMAGE_UPLOADS.c.upload_id == upload_id)
     return connection.execute(ours.values(renewed_at=_database_time(connection))).rowcount == 1
 
 
-def end_upload(
-    connection: Connection, statements: Statements, image_id: str, upload_id: str, change: ImageChange
-) -> Image:
+def end_upload(connection: Connection, statements: Statements, image_id: str, upload_id: str, change: ImageChange) -> Image:
     """Lease out, outcome in. Whoever deletes an image, or changes its status, has ended the lease before."""
     try:
         _lock(connection, image_id)
     except NotFound:
         raise _upload_lost(image_id) from None
-    ours = delete(IMAGE_UPLOADS).where(
-        IMAGE_UPLOADS.c.image_id == image_id, IMAGE_UPLOADS.c.upload_id == upload_id
-    )
+    ours = delete(IMAGE_UPLOADS).where(IMAGE_UPLOADS.c.image_id == image_id, IMAGE_UPLOADS.c.upload_id == upload_id)
     if connection.execute(ours).rowcount != 1:
         raise _upload_lost(image_id)
     return _apply(connection, statements, image_id, change)
@@ -272,11 +246,7 @@ def end_upload(
 def claim_dead_uploads(connection: Connection, older_than: float) -> list[UploadLease]:
     """Give every silent lease a new ``upload_id``; who comes second finds the old one gone."""
     moment, columns = _database_time(connection), IMAGE_UPLOADS.c
-    silent = (
-        select(IMAGE_UPLOADS)
-        .where(columns.renewed_at < moment - timedelta(seconds=older_than))
-        .order_by(columns.image_id)
-    )
+    silent = select(IMAGE_UPLOADS).where(columns.renewed_at < moment - timedelta(seconds=older_than)).order_by(columns.image_id)
     claimed = []
     for row in connection.execute(silent).all():
         lease = UploadLease(row.image_id, new_id(), UploadKind(row.kind), row.store, moment)
@@ -304,9 +274,7 @@ def _database_time(connection: Connection) -> datetime:
 
 
 def _upload_lost(image_id: str) -> UploadLost:
-    return UploadLost(
-        f"The upload to image {image_id} has ended: the image was deleted, or the upload was silent too long."
-    )
+    return UploadLost(f"The upload to image {image_id} has ended: the image was deleted, or the upload was silent too long.")
 
 
 # -- members -------------------------------------------------------------------------------------------------
@@ -329,9 +297,7 @@ def _insert_member(connection: Connection, member: Member) -> Member:
     try:
         _insert(connection, IMAGE_MEMBERS, [_member_row(member)])
     except IntegrityError:
-        raise Duplicate(
-            f"Project {member.member_id} is a member of image {member.image_id} already."
-        ) from None
+        raise Duplicate(f"Project {member.member_id} is a member of image {member.image_id} already.") from None
     return member
 
 
@@ -353,9 +319,7 @@ def replace_members(connection: Connection, image_id: str, members: Sequence[Mem
     _lock(connection, image_id)
     wanted = {member.member_id: member for member in members}
     columns = IMAGE_MEMBERS.c
-    rows = connection.execute(
-        select(columns.member, columns.can_share).where(columns.image_id == image_id)
-    ).all()
+    rows = connection.execute(select(columns.member, columns.can_share).where(columns.image_id == image_id)).all()
     present = {row.member: bool(row.can_share) for row in rows}
     for gone in present.keys() - wanted.keys():
         connection.execute(delete(IMAGE_MEMBERS).where(*_member_key(image_id, gone)))

@@ -33,9 +33,7 @@ def create_table(name: str, *columns: sa.Column[object]) -> None:
     )
 
 
-def create_index(
-    name: str, table: str, columns: list[str], mysql_length: dict[str, int] | None = None
-) -> None:
+def create_index(name: str, table: str, columns: list[str], mysql_length: dict[str, int] | None = None) -> None:
     """An index, unless an interrupted run has made it."""
     if name not in {index["name"] for index in sa.inspect(op.get_bind()).get_indexes(table)}:
         op.create_index(name, table, columns, mysql_length=mysql_length)
