@@ -74,9 +74,7 @@ class FileWriter(StoreWriter):
 
     async def commit(self) -> Stored:
         try:
-            await self._store.run(
-                self._part.commit, missing=UploadLost("The upload was declared dead, its bytes were removed.")
-            )
+            await self._store.run(self._part.commit, missing=UploadLost("The upload was declared dead, its bytes were removed."))
         finally:
             await self._store.run(self._part.close)
         return Stored(f"file://{self._part.final}", self._part.size, dict(self._metadata))
@@ -223,13 +221,9 @@ class FilesystemStore(Store):
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 LOG.warning("file store %s: %s", self.name, error)
-                raise Forbidden(
-                    "The store refuses to delete this image: no permission. Tell the administrator."
-                ) from error
+                raise Forbidden("The store refuses to delete this image: no permission. Tell the administrator.") from error
             if error.errno in (errno.EBUSY, errno.ETXTBSY):
-                raise StoreInUse(
-                    "The image's bytes are in use in the store and cannot be deleted now."
-                ) from error
+                raise StoreInUse("The image's bytes are in use in the store and cannot be deleted now.") from error
             raise
         fsync_folder(path.parent)
 
@@ -272,20 +266,14 @@ class FilesystemStore(Store):
     def _check(self) -> None:
         for folder, _ in self.datadirs:
             if not folder.is_dir():
-                raise StoreUnavailable(
-                    f"Store {self.name}: the folder {folder} is missing. Make it, owned by the service."
-                )
+                raise StoreUnavailable(f"Store {self.name}: the folder {folder} is missing. Make it, owned by the service.")
             if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-                raise StoreUnavailable(
-                    f"Store {self.name}: the service may not write into {folder}. Check owner and mode."
-                )
+                raise StoreUnavailable(f"Store {self.name}: the service may not write into {folder}. Check owner and mode.")
 
     def details(self) -> dict[str, object]:
         """See :meth:`Store.details`."""
         return {
-            "data_dir": [str(folder) for folder, _ in self.datadirs]
-            if len(self.datadirs) > 1
-            else str(self.datadirs[0][0]),
+            "data_dir": [str(folder) for folder, _ in self.datadirs] if len(self.datadirs) > 1 else str(self.datadirs[0][0]),
             "chunk_size": self.chunk_size,
             "thin_provisioning": self.thin,
         }

@@ -59,8 +59,7 @@ class Stores:
         store = self._stores.get(name) or (None if self.named else self._stores.get(_KINDS.get(name, "")))
         if store is None:
             raise InvalidValue(
-                f"Store for identifier {name} not found: required store {name} is invalid."
-                f" There are: {', '.join(self._stores)}."
+                f"Store for identifier {name} not found: required store {name} is invalid. There are: {', '.join(self._stores)}."
             )
         return store
 
@@ -73,9 +72,7 @@ class Stores:
             return named
         fitting = [store for store in self._stores.values() if scheme in store.schemes]
         if not fitting:
-            raise UnsupportedUrl(
-                f"External sources are not supported: '{scheme}' is the scheme of no store here."
-            )
+            raise UnsupportedUrl(f"External sources are not supported: '{scheme}' is the scheme of no store here.")
         return next((store for store in fitting if _holds(store, location.url)), fitting[0])
 
     async def close(self) -> None:
@@ -99,9 +96,7 @@ def _by_kind(conf: cfg.ConfigOpts) -> Stores:
     known = [_KINDS[name] for name in conf.glance_store.stores if name in _KINDS]
     for name in conf.glance_store.stores:
         if name not in _KINDS:
-            LOG.warning(
-                "[glance_store] stores: %s is no store that this service has; it has file and http", name
-            )
+            LOG.warning("[glance_store] stores: %s is no store that this service has; it has file and http", name)
     default = _KINDS.get(conf.glance_store.default_store, "")
     if default not in known:
         raise cfg.Error(
@@ -116,8 +111,7 @@ def _named(conf: cfg.ConfigOpts) -> Stores:
     default: str = conf.glance_store.default_backend or (stores[0].name if len(stores) == 1 else "")
     if default not in conf.enabled_backends:
         raise cfg.Error(
-            f"[glance_store] default_backend = {default} must be one of enabled_backends:"
-            f" {', '.join(conf.enabled_backends)}"
+            f"[glance_store] default_backend = {default} must be one of enabled_backends: {', '.join(conf.enabled_backends)}"
         )
     return Stores(stores, default, named=True)
 
@@ -161,9 +155,7 @@ def _mode(digits: int) -> int:
     except ValueError:
         mode = -1
     if not 0 <= mode <= 0o777 or (mode and mode & 0o400 == 0):
-        raise ValueError(
-            f"filesystem_store_file_perm = {digits}: must be an octal mode that lets the owner read, like 640"
-        )
+        raise ValueError(f"filesystem_store_file_perm = {digits}: must be an octal mode that lets the owner read, like 640")
     return mode
 
 
@@ -183,9 +175,7 @@ def _with_priority(entry: str) -> tuple[str, int]:
     if not colon:
         return number.rstrip("/"), 0
     if not number.strip().isdigit():
-        raise ValueError(
-            f"filesystem_store_datadirs = {entry}: must be PATH or PATH:PRIORITY, a whole number"
-        )
+        raise ValueError(f"filesystem_store_datadirs = {entry}: must be PATH or PATH:PRIORITY, a whole number")
     return path.rstrip("/"), int(number)
 
 
@@ -194,6 +184,4 @@ def _http_store(conf: cfg.ConfigOpts, name: str, options: Any) -> Store:
     # too.
     inside = not conf.paste_deploy.flavor and not conf.allow_unauthenticated_access
     addresses = AddressFilter(options.http_allowed_networks, options.http_denied_networks, inside=inside)
-    return HttpStore(
-        name, addresses, ca_file=options.https_ca_certificates_file, insecure=options.https_insecure
-    )
+    return HttpStore(name, addresses, ca_file=options.https_ca_certificates_file, insecure=options.https_insecure)

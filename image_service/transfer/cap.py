@@ -14,7 +14,6 @@ async def capped(source: AsyncIterator[bytes], limit: int) -> AsyncIterator[byte
         left -= len(chunk)
         if left < 0:
             raise LimitExceeded(
-                f"The image is larger than the {limit} bytes that it may have:"
-                " the size cap or a quota is in the way."
+                f"The image is larger than the {limit} bytes that it may have: the size cap or a quota is in the way."
             )
         yield chunk

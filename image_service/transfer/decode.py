@@ -57,10 +57,7 @@ class _Decoder:
 
     def finish(self) -> None:
         if self.rest:
-            raise BadEncoding(
-                f"The base64 body ends at byte {self.position} within a group of four characters:"
-                " it was cut off."
-            )
+            raise BadEncoding(f"The base64 body ends at byte {self.position} within a group of four characters: it was cut off.")
 
     def _explain(self, chunk: bytes) -> BadEncoding:
         foreign = _FOREIGN.search(chunk)

@@ -32,9 +32,7 @@ class Received:
     hash_value: str
 
 
-async def receive(
-    source: AsyncIterator[bytes], writer: StoreWriter, *, algorithm: str, cap: int | None
-) -> Received:
+async def receive(source: AsyncIterator[bytes], writer: StoreWriter, *, algorithm: str, cap: int | None) -> Received:
     """Write all of ``source`` to ``writer`` (not committed, not aborted: that is the caller's).
 
     Raises what the source and the writer raise, and ``LimitExceeded`` over ``cap`` bytes; the threads are

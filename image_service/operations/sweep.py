@@ -1,0 +1,240 @@
+"""What puts things right after a crash: dead uploads, deletes that were cut short, delayed deletes, and bytes or images that
+lost each other.
+
+Everything here may run in several processes at once and be killed at any moment: the next run does the rest. Bytes go first and
+rows after them, so that what is left to do can always be seen in the registry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from image_service.errors import DataMissing, ImageServiceError, NotFound, UploadLost, WrongStatus
+from image_service.model import Image, Location, Status, UploadLease, now
+from image_service.operations.uploads import failure
+from image_service.registry.interface import ImageChange, ImageQuery, Registry, TimeFilter
+from image_service.store.interface import Listable, Store, StoredObject
+from image_service.store.stores import Stores
+
+LOG = logging.getLogger(__name__)
+
+_PAGE = 200
+# More unknown files than this, and more than half of all: the registry is likely not the one that belongs to the store.
+_SUSPICIOUS = 10
+_WITHOUT_BYTES = frozenset({Status.QUEUED, Status.KILLED})
+
+
+# -- dead uploads --------------------------------------------------------------------------------------------------------------
+
+
+async def sweep_dead_uploads(registry: Registry, stores: Stores, lease_seconds: float) -> list[UploadLease]:
+    """Remove what uploads left that gave no sign of life for ``lease_seconds``; their images become queued (v2) or killed (v1)
+    again.
+
+    The leases that were dealt with. What fails is logged and found again after another ``lease_seconds``.
+    """
+    done = []
+    for lease in await registry.claim_dead_uploads(lease_seconds):
+        try:
+            await stores.get(lease.store).discard(lease.image_id, None)
+            await registry.end_upload(lease.image_id, lease.upload_id, failure(lease.kind))
+        except UploadLost:
+            LOG.info("the image %s of a dead upload was deleted", lease.image_id)
+        except ImageServiceError as error:
+            LOG.error("the dead upload of image %s cannot be cleaned up now: %s", lease.image_id, error.message)
+            continue
+        LOG.warning("cleaned up after the dead upload of image %s", lease.image_id)
+        done.append(lease)
+    return done
+
+
+# -- deletes -------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Scrubbed:
+    """Ids of images whose bytes and rows went, and of those where something is in the way (see the log)."""
+
+    removed: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def __add__(self, other: Scrubbed) -> Scrubbed:
+        return Scrubbed(self.removed + other.removed, self.failed + other.failed)
+
+
+async def finish_deletes(registry: Registry, stores: Stores, older_than: float, *, dry_run: bool = False) -> Scrubbed:
+    """Finish deletes that were cut short: status ``deleted`` for ``older_than`` seconds, but not soft-deleted."""
+    return await _scrub(registry, stores, Status.DELETED, older_than, at_once=1, dry_run=dry_run)
+
+
+async def scrub_pending(
+    registry: Registry, stores: Stores, scrub_time: float, *, at_once: int = 1, dry_run: bool = False
+) -> Scrubbed:
+    """Delete images that were marked ``pending_delete`` at least ``scrub_time`` seconds ago, ``at_once`` at a time."""
+    return await _scrub(registry, stores, Status.PENDING_DELETE, scrub_time, at_once=at_once, dry_run=dry_run)
+
+
+async def _scrub(
+    registry: Registry, stores: Stores, status: Status, older_than: float, *, at_once: int, dry_run: bool
+) -> Scrubbed:
+    result = Scrubbed()
+    places = asyncio.Semaphore(at_once)
+
+    async def one(image: Image) -> None:
+        async with places:
+            try:
+                if not dry_run:
+                    await _remove(registry, stores, image)
+            except (WrongStatus, NotFound):
+                return  # another process was faster, or the image was restored
+            except ImageServiceError as error:
+                LOG.error("image %s cannot be removed now: %s", image.id, error.message)
+                result.failed.append(image.id)
+                return
+        result.removed.append(image.id)
+
+    since = TimeFilter("updated_at", "lte", now() - timedelta(seconds=older_than))
+    query = ImageQuery(equal={"status": status}, times=(since,), limit=_PAGE)
+    async for page in _pages(registry, query):
+        await asyncio.gather(*(one(image) for image in page))
+    return result
+
+
+async def _remove(registry: Registry, stores: Stores, image: Image) -> None:
+    if image.status is not Status.DELETED:
+        # First, so that a restored image keeps its bytes, and of two processes only one goes on.
+        await registry.update_image(image.id, ImageChange({"status": Status.DELETED}), from_status={image.status})
+    for location in image.locations:
+        try:
+            await stores.for_location(location).delete(location.url)
+        except DataMissing:
+            LOG.info("the bytes of image %s were gone already", image.id)
+    await registry.delete_image(image.id)
+
+
+async def _pages(registry: Registry, query: ImageQuery) -> AsyncIterator[list[Image]]:
+    while page := await registry.list_images(query):
+        yield page
+        query = replace(query, marker=page[-1].id)
+
+
+# -- bytes and images that lost each other -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a reconciliation found.
+
+    ``orphans``: bytes that no image has; ``removed``: whether they were removed. ``lost``: images that say active, whose bytes
+    are gone or cut, each with a sentence; nothing is ever changed about those. ``suspicious``: so much is unknown to the
+    registry that nothing was removed.
+    """
+
+    orphans: list[StoredObject] = field(default_factory=list)
+    lost: dict[str, str] = field(default_factory=dict)
+    removed: bool = False
+    suspicious: bool = False
+
+
+async def reconcile(
+    registry: Registry, stores: Stores, older_than: float, *, dry_run: bool, trust_registry: bool = False
+) -> Findings:
+    """Compare stores and registry. Bytes younger than ``older_than`` seconds are left alone, as are those of running uploads.
+
+    ``dry_run``: only look. ``trust_registry``: remove orphans even where most of a store is unknown to the registry.
+    """
+    findings = Findings()
+    for store in stores.all():
+        if isinstance(store, Listable):
+            await _reconcile_store(registry, store, older_than, findings, remove=not dry_run, trust=trust_registry)
+    async for image, location in _with_bytes(registry):
+        problem = await _problem(stores, image, location)
+        if problem is not None:
+            LOG.error("LOST DATA: image %s: %s", image.id, problem)
+            findings.lost[image.id] = problem
+    return findings
+
+
+async def _reconcile_store(
+    registry: Registry, store: Store, older_than: float, findings: Findings, *, remove: bool, trust: bool
+) -> None:
+    orphans, unknown, finished = [], 0, 0
+    async for batch in _batches(store):
+        held = await _held(registry)
+        statuses = await registry.known_image_ids([item.image_id for item in batch])
+        for item in batch:
+            finished += item.upload_id is None
+            if _is_orphan(item, held, statuses) and now() - item.modified_at > timedelta(seconds=older_than):
+                orphans.append(item)
+                unknown += item.upload_id is None and item.image_id not in statuses
+    findings.orphans += orphans
+    if unknown > max(_SUSPICIOUS, finished // 2) and not trust:
+        LOG.error("store %s: %d of %d images are unknown to the registry: nothing is removed", store.name, unknown, finished)
+        findings.suspicious = True
+    elif remove:
+        for item in orphans:
+            await _remove_orphan(registry, store, item)
+        findings.removed = True
+
+
+async def _batches(store: Store) -> AsyncIterator[list[StoredObject]]:
+    batch = []
+    assert isinstance(store, Listable)  # noqa: S101 - for the type checker; the caller has looked
+    async for item in store.objects():
+        batch.append(item)
+        if len(batch) == _PAGE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+async def _held(registry: Registry) -> set[str]:
+    return {lease.image_id for lease in await registry.live_uploads()}
+
+
+def _is_orphan(item: StoredObject, held: set[str], statuses: dict[str, Status]) -> bool:
+    """Bytes that no image has and no lease protects: part files, and whole files of images that have no bytes, or of none."""
+    if item.image_id in held:
+        return False
+    return item.upload_id is not None or statuses.get(item.image_id, Status.QUEUED) in _WITHOUT_BYTES
+
+
+async def _remove_orphan(registry: Registry, store: Store, item: StoredObject) -> None:
+    """Look again first: since the listing, an upload to this very image may have begun, or ended well."""
+    held = await _held(registry)  # before the status: an upload that begins in between is seen as saving
+    if not _is_orphan(item, held, await registry.known_image_ids([item.image_id])):
+        return
+    LOG.warning("removing orphaned bytes from store %s: image %s, %d bytes", store.name, item.image_id, item.size)
+    if item.upload_id is not None:
+        await store.discard(item.image_id, item.upload_id)
+        return
+    try:
+        await store.delete(item.url)
+    except DataMissing:
+        LOG.info("the orphaned bytes of image %s were gone already", item.image_id)
+
+
+async def _with_bytes(registry: Registry) -> AsyncIterator[tuple[Image, Location]]:
+    """Every image that must have bytes, with each of its locations."""
+    for status in (Status.ACTIVE, Status.DEACTIVATED):
+        async for page in _pages(registry, ImageQuery(equal={"status": status}, limit=_PAGE)):
+            for image in page:
+                for location in image.locations:
+                    yield image, location
+
+
+async def _problem(stores: Stores, image: Image, location: Location) -> str | None:
+    """What is wrong with the bytes of an image in a store that we write to; None when nothing is."""
+    try:
+        store = stores.for_location(location)
+        if store.read_only:
+            return None
+        size = await store.size(location.url)
+    except ImageServiceError as error:
+        return error.message
+    return f"it should have {image.size} bytes, the store has {size}" if size != image.size else None
