@@ -61,10 +61,9 @@ class ImageApi:
             return await self._outside(request, meant.parts)
         if not meant.parts:
             return web.Response(status=302, headers={"Location": f"{self._call(request).endpoint()}/{meant.api}/"})
-        handler, params = self._routes[meant.api].find(request.method, meant.parts)
         call = self._call(request)
-        call.context, call.params = await self._authenticate(request), params
-        request["context"] = call.context
+        call.context = request["context"] = await self._authenticate(request)
+        handler, call.params = self._routes[meant.api].find(request.method, meant.parts)
         return await handler(call)
 
     async def _outside(self, request: web.Request, parts: list[str]) -> web.StreamResponse:

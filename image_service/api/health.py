@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 from aiohttp import web
 
+from image_service.api.middleware.errors import wanted_form
 from image_service.errors import ImageServiceError, MethodNotAllowed
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def healthy(request: web.BaseRequest) -> web.Response:
     _only_reading(request)
     if request.method == "HEAD":
         return web.Response(status=204)
+    if wanted_form(request.headers.get("Accept")) == "json":
+        return web.Response(body=orjson.dumps({"detailed": False, "reasons": ["OK"]}), content_type="application/json")
     return web.Response(text="OK", content_type="text/plain")
 
 

@@ -46,6 +46,8 @@ def _api(settings: ApiSettings, name: str) -> str | None:
 
 async def show(call: Call) -> web.Response:
     """The versions document: 200 at ``/versions``, 300 at ``/`` and at every address that names no API."""
+    if call.request.method == "OPTIONS":
+        return web.Response(status=204, headers={"Allow": "GET"})
     settings, endpoint = call.settings, call.endpoint()
     versions = [
         *(_entry(endpoint, "v2", name, name == V2_MINORS[0]) for name in V2_MINORS if settings.v2),

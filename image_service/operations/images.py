@@ -46,7 +46,6 @@ def check_attributes(service: Service, image: Image) -> None:
         raise InvalidValue(f"Image name too long: {len(image.name)}. It may have {MAX_NAME} characters.")
     _check_format("disk", image.disk_format, service.disk_formats)
     _check_format("container", image.container_format, service.container_formats)
-    _check_formats_fit(image)
     for name, number in (("min_disk", image.min_disk), ("min_ram", image.min_ram)):
         if not 0 <= number <= MAX_INTEGER:
             raise InvalidValue(f"Image {name} must be between 0 and {MAX_INTEGER} ({number} specified).")
@@ -61,7 +60,8 @@ def _check_format(kind: str, value: str | None, allowed: tuple[str, ...]) -> Non
         raise InvalidValue(f"Invalid {kind} format '{value}' for image. It must be one of {', '.join(allowed)}.")
 
 
-def _check_formats_fit(image: Image) -> None:
+def check_amazon_formats(image: Image) -> None:
+    """API v1 alone: with ami, ari and aki both formats must be the same; else ``InvalidValue``."""
     pair = (image.disk_format, image.container_format)
     if all(pair) and pair[0] != pair[1] and any(value in _AMAZON for value in pair):
         raise InvalidValue(
@@ -73,7 +73,9 @@ def require_formats(image: Image) -> None:
     """Raise ``InvalidValue`` unless both formats are set, as they must be before there are bytes."""
     for kind, value in (("disk", image.disk_format), ("container", image.container_format)):
         if value is None:
-            raise InvalidValue(f"Property {kind}_format must be set prior to saving data: invalid {kind} format 'None' for image.")
+            raise InvalidValue(
+                f"Property {kind}_format must be set prior to saving data: invalid {kind} format 'None' for image."
+            )
 
 
 async def create(service: Service, context: RequestContext, image: Image) -> Image:
@@ -87,9 +89,7 @@ async def create(service: Service, context: RequestContext, image: Image) -> Ima
     return await service.registry.create_image(replace(image, id=image.id or new_id()))
 
 
-async def show(
-    service: Service, context: RequestContext, image_id: str, *, v1: bool = False, deleted: bool = False
-) -> Image:
+async def show(service: Service, context: RequestContext, image_id: str, *, v1: bool = False, deleted: bool = False) -> Image:
     """The image, if the asker may know of it. ``deleted``: an administrator also sees deleted ones. ``NotFound``."""
     image = await service.registry.get_image(image_id, include_deleted=deleted and context.is_admin)
     if not context.is_admin:
@@ -141,9 +141,7 @@ def _difference(old: Image, new: Image) -> ImageChange:
     return ImageChange(
         values={key: getattr(new, key) for key in _CHANGEABLE if getattr(new, key) != getattr(old, key)},
         set_properties={
-            name: value
-            for name, value in new.properties.items()
-            if name not in old.properties or old.properties[name] != value
+            name: value for name, value in new.properties.items() if name not in old.properties or old.properties[name] != value
         },
         remove_properties=tuple(name for name in old.properties if name not in new.properties),
         tags=new.tags if set(new.tags) != set(old.tags) else None,
@@ -174,9 +172,7 @@ async def delete(service: Service, image: Image) -> Image:
     try:
         await remove_bytes(service, marked.locations)
     except (StoreInUse, Forbidden):
-        await service.registry.update_image(
-            image.id, ImageChange({"status": image.status}), from_status={Status.DELETED}
-        )
+        await service.registry.update_image(image.id, ImageChange({"status": image.status}), from_status={Status.DELETED})
         raise
     faults.point("delete.after-bytes")
     return await service.registry.delete_image(image.id)

@@ -55,11 +55,8 @@ async def add_v2(service: Service, context: RequestContext, image: Image, member
 
 async def answer_v2(service: Service, context: RequestContext, image: Image, member_id: str, status: object) -> Member:
     """What the member itself says (or an administrator for it): accepted, rejected, pending. The owner may not."""
-    if not context.is_admin and context.project != member_id:
-        found = await service.registry.get_member(image.id, member_id) if policy.owns(context, image) else None
-        if found is None:
-            raise NotFound(f"{member_id} is not in the member list of image {image.id}.")
-        raise Forbidden("Only the member itself may accept or reject an image.")
+    if image.visibility is not Visibility.SHARED or policy.owns(context, image):
+        raise Forbidden("Only the member itself may accept or reject an image, and only a shared one.")
     member = await show_v2(service, context, image, member_id)
     if not isinstance(status, str) or status not in list(MemberStatus):
         raise InvalidValue(f"The status of a member is one of {', '.join(MemberStatus)}.")
@@ -69,6 +66,8 @@ async def answer_v2(service: Service, context: RequestContext, image: Image, mem
 
 async def remove_v2(service: Service, context: RequestContext, image: Image, member_id: str) -> None:
     """Stop sharing with a project. ``Forbidden`` unless owner or administrator, ``NotFound``."""
+    if not context.is_admin and not policy.owns(context, image) and context.project != member_id:
+        raise NotFound(f"{member_id} is not in the member list of image {image.id}.")
     policy.require_sharing(context, image)
     await service.registry.delete_member(image.id, member_id)
 

@@ -52,14 +52,16 @@ def require_writer(context: RequestContext) -> None:
     """Raise ``Forbidden`` for who may only look: anonymous requests, and people with no other role than reader."""
     if context.is_admin:
         return
-    if context.read_only or not context.roles - {"reader"}:
+    if context.read_only or not context.roles - {"reader", "service"}:
         raise Forbidden("You may read images, but not create or change them: a role such as member is needed.")
 
 
 def require_reader(context: RequestContext) -> None:
-    """Raise ``Forbidden`` for who has no role at all."""
-    if not context.is_admin and not context.read_only and not context.roles:
-        raise Forbidden("You have no role in this project.")
+    """Raise ``Forbidden`` for who has no role, or none in a project."""
+    if context.is_admin or context.read_only:
+        return
+    if context.project is None or not context.roles - {"service"}:
+        raise Forbidden("You have no role in a project, so there is no list for you.")
 
 
 def require_admin(context: RequestContext, what: str) -> None:

@@ -117,9 +117,7 @@ class Registry(ABC):
         """A page of whole images. ``InvalidValue`` for a marker that never existed. The same few queries whatever the page's size."""
 
     @abstractmethod
-    async def update_image(
-        self, image_id: str, change: ImageChange, *, from_status: Collection[Status] | None = None
-    ) -> Image:
+    async def update_image(self, image_id: str, change: ImageChange, *, from_status: Collection[Status] | None = None) -> Image:
         """Apply ``change`` in one transaction and return the new image.
 
         ``NotFound``; ``WrongStatus`` when ``from_status`` is given and the present status is none of them, nothing is changed then.

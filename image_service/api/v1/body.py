@@ -25,12 +25,13 @@ def source_of(call: Call, metadata: Metadata) -> str | None:
         sources.append("body")
     if len(sources) > 1:
         raise InvalidValue("It's invalid to provide multiple image sources.")
-    if "body" in sources:
-        _require_octet_stream(call)
     return sources[0] if sources else None
 
 
-def _require_octet_stream(call: Call) -> None:
+def require_type(call: Call, source: str | None) -> None:
+    """``InvalidValue`` unless a body is sent as what it is; a form gets the sentence that its sender needs."""
+    if source != "body":
+        return
     media_type = call.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media_type == "application/octet-stream":
         return
@@ -43,17 +44,14 @@ def _is_base64(call: Call) -> bool:
     return call.request.headers.get("Content-Transfer-Encoding", "").strip().lower() == "base64"
 
 
-def _declared_size(call: Call, metadata: Metadata) -> int | None:
-    """The size of the image, as far as the request tells it; a declared 0 with data means nothing."""
-    declared: int | None = metadata.fields.get("size") or None
-    if declared is None and not _is_base64(call):
-        return call.request.content_length
-    return declared
+def _known_size(call: Call, declared: int | None) -> int | None:
+    """The size of the image, as far as it is known in advance; a declared 0 with data means nothing."""
+    return declared or (None if _is_base64(call) else call.request.content_length)
 
 
 def check_size(call: Call, metadata: Metadata) -> None:
     """``InvalidValue`` (400) when the size that is known in advance is over the cap."""
-    size, cap = _declared_size(call, metadata), call.service.limits.image_size
+    size, cap = _known_size(call, metadata.fields.get("size")), call.service.limits.image_size
     if size is not None and size > cap:
         raise InvalidValue(f"Denying attempt to upload image larger than {cap} bytes.")
 
@@ -63,14 +61,16 @@ def not_queued(image: Image) -> Conflict:
     return Conflict(f"Cannot upload to an unqueued image: its status is {image.status}.")
 
 
-async def upload(call: Call, image: Image, metadata: Metadata, store: str) -> Image:
-    """Store the body as the image's bytes. ``PreconditionFailed`` (412) when the image is deleted meanwhile."""
+async def upload(call: Call, image: Image, store: str) -> Image:
+    """Store the body as the image's bytes, which must have the size and checksum that were declared, now or before.
+
+    ``PreconditionFailed`` (412) when the image is deleted meanwhile.
+    """
     source: AsyncIterator[bytes] = stream(call.request)
     if _is_base64(call):
         source = base64_decoded(source)
-    wanted = uploads.Upload(
-        source, UploadKind.V1, size=_declared_size(call, metadata), checksum=metadata.text("checksum"), store=store
-    )
+    size = _known_size(call, image.size)
+    wanted = uploads.Upload(source, UploadKind.V1, size=size, checksum=image.checksum, store=store)
     try:
         return await uploads.upload(call.service, image, wanted)
     except UploadLost as error:

@@ -54,6 +54,7 @@ async def create(call: Call) -> web.Response:
     """``POST``: metadata, and at most one source of bytes."""
     metadata = headers.parse(call.request)
     source = body.source_of(call, metadata)
+    body.require_type(call, source)
     image = _new_image(call, metadata)
     if source == "location":
         made = await _create_located(call, metadata, image)
@@ -64,8 +65,10 @@ async def create(call: Call) -> web.Response:
         body.check_size(call, metadata)
         store = uploads.writable_store(call.service, metadata.text("store"))
         made = await images.create(call.service, call.context, image)
-        made = await body.upload(call, made, metadata, store.name)
+        made = await body.upload(call, made, store.name)
     else:
+        if metadata.text("store"):
+            call.service.stores.get(metadata.fields["store"])
         made = await images.create(call.service, call.context, _empty_is_active(image))
     return _answer(call, made, 201)
 
@@ -92,7 +95,9 @@ def _with(call: Call, image: Image, metadata: Metadata) -> Image:
         said["visibility"] = _visibility(image, fields["is_public"])
     if call.context.is_admin and "owner" in fields:
         said["owner"] = fields["owner"] or None
-    return replace(image, **said, properties=image.properties | metadata.properties)
+    changed = replace(image, **said, properties=image.properties | metadata.properties)
+    images.check_amazon_formats(changed)
+    return changed
 
 
 def _visibility(image: Image, public: bool) -> Visibility:
@@ -135,14 +140,15 @@ async def update(call: Call) -> web.Response:
     source = body.source_of(call, metadata)
     image = await images.to_change(call.service, call.context, call.image_id, v1=True)
     _check_update(image, metadata, source)
+    body.require_type(call, source)
     wanted = _with(call, image, metadata)
     if metadata.purge_properties and source != "body":
         wanted = replace(wanted, properties=metadata.properties)
     if source == "body":
         body.check_size(call, metadata)
         store = uploads.writable_store(call.service, metadata.text("store"))
-        changed = await images.change(call.service, call.context, image, replace(wanted, checksum=image.checksum))
-        changed = await body.upload(call, changed, metadata, store.name)
+        changed = await images.change(call.service, call.context, image, wanted)
+        changed = await body.upload(call, changed, store.name)
     elif source == "location":
         changed = await _locate(call, metadata, image, wanted)
     elif source == "copy_from":

@@ -47,7 +47,7 @@ async def put(call: Call) -> web.Response:
     can_share = None
     if has_body(call.request):
         document = await read_json(call.request)
-        member = document.get("member") if isinstance(document, dict) else None
+        member = document.get("member", {}) if isinstance(document, dict) else None
         if not isinstance(member, dict):
             raise InvalidValue('The body must be {"member": {"can_share": true}}, or nothing.')
         can_share = _truth(member)

@@ -32,7 +32,7 @@ def parse(call: Call) -> ImageQuery:
         equal={"os_hidden": False} | filters.equal,
         one_of=filters.one_of,
         properties=filters.properties,
-        tags=tuple(given.getall("tag", ())),
+        tags=tuple(tag.strip() for tag in given.getall("tag", ())),
         size_min=filters.sizes.get("size_min"),
         size_max=filters.sizes.get("size_max"),
         times=tuple(filters.times),
@@ -84,7 +84,7 @@ class _Filters:
         raise InvalidValue('The "changes-since" filter is no longer available on v2. Use updated_at=gte:TIME.')
 
     def _choice(self, name: str, value: str) -> None:
-        setattr(self, name, value)
+        setattr(self, name, value or None)
 
     def _flag(self, name: str, value: str) -> None:
         word = value.lower() if name == "os_hidden" else value
@@ -127,8 +127,6 @@ def split_quoted(text: str) -> list[str]:
         quoted, plain = match.groups()
         items.append(re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else plain.strip())
         at = match.end()
-    if not items or text.endswith(","):
-        raise InvalidValue(f"Invalid filter value {text}: an item is missing.")
     return items
 
 
