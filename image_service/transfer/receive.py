@@ -8,6 +8,7 @@ source ── cap ── gather to 1 MiB ──┬── md5
 from __future__ import annotations
 
 import asyncio
+import mmap
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from image_service.transfer.cap import capped
 from image_service.transfer.digest import Digests
 
 TURN = 1 << 20  # bytes handed to the threads at a time
+# Turns but the last are multiples of this, in memory that begins at a page, so that a store may write past the page cache.
+_BLOCK = 4096
 # A slow client's bytes are handed on earlier, so that many slow clients do not each fill a megabyte.
 _SLOW_TURN = 64 << 10
 _SLOW_AFTER = 0.05  # seconds
@@ -52,8 +55,8 @@ class _Pipeline:
         self._writer = writer
         self._digests = digests
         self._size = 0
-        # Fresh zero pages: memory is used only as far as they are filled.
-        self._buffers = (bytearray(TURN), bytearray(TURN))
+        # Fresh pages: memory is used only as far as they are filled.
+        self._buffers = (mmap.mmap(-1, TURN), mmap.mmap(-1, TURN))
         self._filling = 0
         self._filled = 0
         self._since = 0.0
@@ -61,16 +64,13 @@ class _Pipeline:
 
     async def take(self, chunk: bytes) -> None:
         """Gather ``chunk``; hand a full buffer on."""
-        if len(chunk) >= TURN and not self._filled:
-            await self._hand_on(chunk)
-            return
         view = memoryview(chunk)
         while view:
             room = TURN - self._filled
             self._gather(view[:room])
             view = view[room:]
             if self._is_due():
-                await self._flush()
+                await self._flush(keep=self._filled % _BLOCK)
 
     def _gather(self, part: memoryview) -> None:
         if not self._filled:
@@ -83,18 +83,17 @@ class _Pipeline:
             return True
         return self._filled == TURN
 
-    async def _flush(self) -> None:
-        if self._filled:
-            data = memoryview(self._buffers[self._filling])[: self._filled]
-            self._filling, self._filled = 1 - self._filling, 0
-            await self._hand_on(data)
-
-    async def _hand_on(self, data: bytes | memoryview) -> None:
-        """Wait for the turn before, then start this one: one of the buffers is always free to be filled."""
+    async def _flush(self, keep: int = 0) -> None:
+        """Hand on what was gathered, but for the last ``keep`` bytes: those begin the other buffer."""
         await self._wait()
-        self._running = asyncio.ensure_future(self._turn(data))
+        full, end = self._buffers[self._filling], self._filled - keep
+        self._filling, self._filled = 1 - self._filling, keep
+        self._buffers[self._filling][:keep] = full[end : end + keep]
+        self._since = time.monotonic()
+        if end:
+            self._running = asyncio.ensure_future(self._turn(memoryview(full)[:end]))
 
-    async def _turn(self, data: bytes | memoryview) -> None:
+    async def _turn(self, data: memoryview) -> None:
         work = [self._writer.write(data), *self._digests.updates(data)]
         results = await asyncio.gather(*work, return_exceptions=True)
         for result in results:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import mmap
 import os
 import subprocess
 from collections.abc import Iterator
@@ -234,3 +235,22 @@ def test_read_only_disk(small_disk: Path) -> None:
     with pytest.raises(StoreUnavailable) as caught:
         asyncio.run(store.begin(new_id(), new_id(), None))
     assert str(small_disk) not in caught.value.message
+
+
+@pytest.mark.parametrize("sizes", [[8192, 4096], [4096, 100], [100, 4096], [1 << 20, 4097, 4095, 1]])
+def test_direct_writing_of_any_pieces(tmp_path: Path, sizes: list[int]) -> None:
+    """From page-aligned memory, as the upload pipeline writes; what is not aligned goes through the page cache."""
+
+    async def case() -> bytes:
+        writer = await only_file(tmp_path).begin(new_id(), new_id(), None)
+        written = b""
+        for size in sizes:
+            with mmap.mmap(-1, size) as memory:
+                memory[:] = os.urandom(size)
+                written += memory[:]
+                await writer.write(memoryview(memory))
+        stored = await writer.commit()
+        assert Path(stored.url.removeprefix("file://")).read_bytes() == written
+        return written
+
+    assert len(asyncio.run(case())) == sum(sizes)
