@@ -1,7 +1,7 @@
 """Every option: section, default, help, old names. Sample files, documents and checks are generated from these lists.
 
-Names and defaults are Glance's (``glance-api.conf``, ``glance-registry.conf``), so operators' files keep working; options that are ours say so
-in their help. Read once at start; nothing reads the environment or a file later.
+Names and defaults are Glance's (``glance-api.conf``, ``glance-registry.conf``), so operators' files keep working; options that
+are ours say so in their help. Read once at start; nothing reads the environment or a file later.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from oslo_config import cfg
+from oslo_config import cfg, types
 
 from image_service import __version__
 
@@ -25,7 +25,7 @@ _LONG_DATA_API = {
 }
 
 
-class DataApi(cfg.types.String):
+class DataApi(types.String):
     """``database`` or ``registry``; Glance's long module names are read as these."""
 
     def __call__(self, value: object) -> str:
@@ -35,7 +35,7 @@ class DataApi(cfg.types.String):
         return name
 
 
-SERVER_OPTIONS = [
+SERVER_OPTIONS: list[cfg.Opt] = [
     cfg.HostAddressOpt("bind_host", default="127.0.0.1", help="Address to listen on."),
     cfg.PortOpt("bind_port", help="Port to listen on. Default: 9292 for image-api, 9191 for image-registry."),
     cfg.IntOpt("backlog", default=4096, min=1, help="Connections that may wait to be accepted."),
@@ -67,7 +67,7 @@ SERVER_OPTIONS = [
     ),
 ]
 
-LOG_OPTIONS = [
+LOG_OPTIONS: list[cfg.Opt] = [
     cfg.BoolOpt("debug", short="d", default=False, help="Log at level DEBUG."),
     cfg.BoolOpt("verbose", short="v", default=True, help="Old: level INFO is the default. False logs warnings and worse only."),
     cfg.StrOpt(
@@ -82,7 +82,7 @@ LOG_OPTIONS = [
     cfg.BoolOpt("access_log", default=True, help="Ours. Log one line a request."),
 ]
 
-REGISTRY_LINK_OPTIONS = [
+REGISTRY_LINK_OPTIONS: list[cfg.Opt] = [
     cfg.Opt(
         "data_api",
         type=DataApi(),
@@ -97,7 +97,7 @@ REGISTRY_LINK_OPTIONS = [
     cfg.IntOpt("registry_client_timeout", default=600, min=1, help="Seconds after which a call to image-registry fails."),
 ]
 
-API_OPTIONS = [
+API_OPTIONS: list[cfg.Opt] = [
     cfg.BoolOpt("enable_v1_api", default=True, help="Serve the Images API v1."),
     cfg.BoolOpt("enable_v2_api", default=True, help="Serve the Images API v2."),
     cfg.IntOpt("limit_param_default", default=25, min=1, help="Images in a page when a request does not say."),
@@ -130,7 +130,7 @@ API_OPTIONS = [
     cfg.DictOpt("enabled_backends", help="Stores by name: NAME:KIND,... with a section [NAME] for each."),
 ]
 
-DATABASE_OPTIONS = [
+DATABASE_OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt(
         "connection",
         secret=True,
@@ -158,7 +158,7 @@ DATABASE_OPTIONS = [
     cfg.StrOpt("ssl_ca", help="Ours. CA certificates that a MySQL server's certificate is checked against; makes TLS a must."),
 ]
 
-API_SECTION_OPTIONS = [
+API_SECTION_OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt(
         "sendfile_header",
         default="",
@@ -167,12 +167,12 @@ API_SECTION_OPTIONS = [
     ),
 ]
 
-PASTE_OPTIONS = [
+PASTE_OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt("flavor", default="", help="Who is asked for what: empty (nobody is asked), http_basic or trusted-auth."),
     cfg.StrOpt("config_file", help="Old: the place of a paste file. Not read."),
 ]
 
-HTTP_BASIC_OPTIONS = [
+HTTP_BASIC_OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt(
         "identity_file",
         default="/etc/glance/identities.json",
@@ -183,20 +183,20 @@ HTTP_BASIC_OPTIONS = [
         "cache_time", default=300, min=0, help="Ours. Seconds for which a checked password is remembered (as a keyed hash)."
     ),
 ]
-OSLO_MIDDLEWARE_OPTIONS = [
+OSLO_MIDDLEWARE_OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt(
-        "http_basic_auth_user_file", default="/etc/glance/htpasswd", help="File of users and bcrypt hashes (htpasswd -B)."
+        "http_basic_auth_user_file", default="/etc/glance/htpasswd", help="Users and bcrypt hashes (htpasswd -B)."
     ),
     cfg.BoolOpt("enable_proxy_headers_parsing", default=False, help="Believe X-Forwarded-Proto and X-Forwarded-Host of a proxy."),
 ]
-TRUSTED_AUTH_OPTIONS = [
+TRUSTED_AUTH_OPTIONS: list[cfg.Opt] = [
     cfg.ListOpt(
         "trusted_addresses",
         default=["127.0.0.1", "::1"],
         help="Ours. Addresses and networks whose X-Identity-Status, X-User-Id, X-Project-Id and X-Roles headers are believed.",
     ),
 ]
-LINK_SECRET_OPTIONS = [
+LINK_SECRET_OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt(
         "secret_file",
         default="/etc/glance/registry.secret",
@@ -204,14 +204,14 @@ LINK_SECRET_OPTIONS = [
         " image-manage registry-secret makes one.",
     ),
 ]
-IMAGE_FORMAT_OPTIONS = [
+IMAGE_FORMAT_OPTIONS: list[cfg.Opt] = [
     cfg.ListOpt("disk_formats", default=DISK_FORMATS, deprecated_group="DEFAULT", help="Values that disk_format may have."),
     cfg.ListOpt(
         "container_formats", default=CONTAINER_FORMATS, deprecated_group="DEFAULT", help="Values that container_format may have."
     ),
 ]
 
-STORES_OPTIONS = [
+STORES_OPTIONS: list[cfg.Opt] = [
     cfg.ListOpt(
         "stores",
         default=["file", "http"],
@@ -292,8 +292,9 @@ def new(program: str) -> cfg.ConfigOpts:
 def load(program: str, files: Sequence[str] | None = None, dirs: Sequence[str] | None = None) -> cfg.ConfigOpts:
     """Read the configuration of ``program``.
 
-    ``files`` and ``dirs`` replace the search (``~/.glance``, ``~``, ``/etc/glance``, ``/etc``). Raises oslo.config's ``cfg.Error`` with a
-    sentence for a file that is missing or a value that is not allowed. A section for each of ``enabled_backends`` is registered.
+    ``files`` and ``dirs`` replace the search (``~/.glance``, ``~``, ``/etc/glance``, ``/etc``). Raises oslo.config's
+    ``cfg.Error`` with a sentence for a file that is missing or a value that is not allowed. A section for each of
+    ``enabled_backends`` is registered.
     """
     conf = new(program)
     arguments: dict[str, Any] = {"project": "glance", "prog": program, "version": __version__}

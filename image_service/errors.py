@@ -13,7 +13,6 @@
     ├── UnsupportedMediaType 415
     ├── RangeNotSatisfiable 416
     ├── HeaderTooLarge 431
-    ├── HeaderTooLarge 431
     ├── ClientDisconnected 400    nobody is there to read the answer
     └── ServiceUnavailable 503    RegistryUnavailable, StoreUnavailable
 
@@ -172,12 +171,6 @@ class RangeNotSatisfiable(ImageServiceError):
 
 class HeaderTooLarge(ImageServiceError):
     """A header field is longer than this service takes."""
-
-    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-
-
-class HeaderTooLarge(ImageServiceError):
-    """A header of the request is longer than this service takes."""
 
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 

@@ -1,7 +1,8 @@
 """Named points where a test can make the process die or fail, as if by accident.
 
-``IMAGE_SERVICE_FAULTS="upload.after-rename=kill,registry.before-commit=fail"`` arms them; without that variable, :func:`point` does
-nothing but one look-up. Every name that exists stands in :data:`POINTS`, so that a misspelt one is an error, not a test that proves nothing.
+``IMAGE_SERVICE_FAULTS="upload.after-rename=kill,registry.before-commit=fail"`` arms them; without that variable, :func:`point`
+does nothing but one look-up. Every name that exists stands in :data:`POINTS`, so that a misspelt one is an error, not a test
+that proves nothing.
 """
 
 from __future__ import annotations

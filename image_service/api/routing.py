@@ -1,7 +1,8 @@
 """Addresses to handlers: a table for each API version.
 
-A pattern is ``images/{image_id}/file``. What differs from aiohttp's own router: doubled slashes count as one, a slash at the end is another
-address, parts are percent-decoded one by one (so a tag may hold a slash), and 405 carries the ``Allow`` that Glance sends.
+A pattern is ``images/{image_id}/file``. What differs from aiohttp's own router: doubled slashes count as one, a slash at the
+end is another address, parts are percent-decoded one by one (so a tag may hold a slash), and 405 carries the ``Allow`` that
+Glance sends.
 """
 
 from __future__ import annotations

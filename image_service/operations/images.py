@@ -65,7 +65,8 @@ def check_amazon_formats(image: Image) -> None:
     pair = (image.disk_format, image.container_format)
     if all(pair) and pair[0] != pair[1] and any(value in _AMAZON for value in pair):
         raise InvalidValue(
-            f"Invalid mix of disk and container formats: with '{'/'.join(_AMAZON)}' both must be the same, not {pair[0]} and {pair[1]}."
+            f"Invalid mix of disk and container formats: with '{'/'.join(_AMAZON)}' both must be the same,"
+            f" not {pair[0]} and {pair[1]}."
         )
 
 
@@ -100,7 +101,8 @@ async def show(service: Service, context: RequestContext, image_id: str, *, v1: 
 
 
 async def to_change(service: Service, context: RequestContext, image_id: str, *, v1: bool = False) -> Image:
-    """The image, if the asker may change it. ``NotFound`` where he may not even see it (v1: nor change it), else ``Forbidden``."""
+    """The image, if the asker may change it. ``NotFound`` where he may not even see it (v1: nor change it), else ``Forbidden``.
+    """
     image = await show(service, context, image_id, v1=v1, deleted=v1)
     if v1 and not context.is_admin and not policy.owns(context, image) and image.visibility is not Visibility.PUBLIC:
         raise NotFound(f"Image with identifier {image_id} not found")
@@ -148,7 +150,8 @@ def _difference(old: Image, new: Image) -> ImageChange:
     )
 
 
-# -- deleting --------------------------------------------------------------------------------------------------------------------------
+# -- deleting
+# --------------------------------------------------------------------------------------------------------------------------
 
 
 async def delete(service: Service, image: Image) -> Image:
@@ -197,7 +200,8 @@ async def remove_bytes(service: Service, locations: list[Location]) -> None:
             LOG.warning("bytes of a deleted image were gone already from store %s", store.name)
 
 
-# -- actions and tags ------------------------------------------------------------------------------------------------------------------
+# -- actions and tags
+# ------------------------------------------------------------------------------------------------------------------
 
 
 async def set_deactivated(service: Service, image: Image, deactivated: bool) -> None:

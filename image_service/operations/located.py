@@ -19,8 +19,8 @@ SCHEMES = ("http", "https")
 async def find(service: Service, url: str, size: int | None) -> tuple[Location, int]:
     """Where ``url`` leads, and how many bytes lie there.
 
-    ``UnsupportedUrl`` for anything but http and https (``file`` would read the server's own files), ``DataMissing``, ``InvalidValue``
-    when nobody answers, ``Conflict`` when ``size`` (what the client says) is another.
+    ``UnsupportedUrl`` for anything but http and https (``file`` would read the server's own files), ``DataMissing``,
+    ``InvalidValue`` when nobody answers, ``Conflict`` when ``size`` (what the client says) is another.
     """
     if urlsplit(url).scheme.lower() not in SCHEMES:
         raise UnsupportedUrl("External sources are not supported: a location or copy-from URL is http or https.")

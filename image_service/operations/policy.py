@@ -82,7 +82,8 @@ def require_owner(context: RequestContext, owner: str | None) -> None:
         raise Forbidden("Only an administrator may give an image to another owner.")
 
 
-# -- lists -----------------------------------------------------------------------------------------------------------------------------
+# -- lists
+# -----------------------------------------------------------------------------------------------------------------------------
 
 
 def visible_v2(
@@ -116,9 +117,9 @@ def _reasons_v2(context: RequestContext, status: str | None) -> tuple[Visible, .
 def visible_v1(context: RequestContext, is_public: bool | None = None, *, given: bool = False) -> tuple[Visible, ...] | None:
     """What the lists of API v1 and of the registry show (contract A.10, A.16). None means every image.
 
-    ``given``: the request has ``is_public``, whose value is True, False or None (the word "none"). Only an administrator's counts:
-    True is what a plain user would see, False what is not public, "none" everything. Where nobody authenticates, an administrator who does not say
-    sees everything (ours; Glance shows public images only).
+    ``given``: the request has ``is_public``, whose value is True, False or None (the word "none"). Only an administrator's
+    counts: True is what a plain user would see, False what is not public, "none" everything. Where nobody authenticates, an
+    administrator who does not say sees everything (ours; Glance shows public images only).
     """
     if context.is_admin and given and is_public is None:
         return None
@@ -145,7 +146,8 @@ def _check_choice(name: str, value: str | None, choices: list[str]) -> None:
         raise InvalidValue(f"Invalid {name} value: {value}. It must be one of {', '.join(choices)}.")
 
 
-# -- members ---------------------------------------------------------------------------------------------------------------------------
+# -- members
+# ---------------------------------------------------------------------------------------------------------------------------
 
 
 def require_sharing(context: RequestContext, image: Image) -> None:
@@ -156,7 +158,9 @@ def require_sharing(context: RequestContext, image: Image) -> None:
 
 
 async def require_sharing_v1(context: RequestContext, image: Image, find_member: MemberLookup) -> None:
-    """API v1 and registry: the owner, an administrator and a member with ``can_share`` may share; others are told 404 (contract A.11)."""
+    """API v1 and registry: the owner, an administrator and a member with ``can_share`` may share; others are told 404 (contract
+    A.11).
+    """
     if context.is_admin or owns(context, image):
         return
     require_writer(context)

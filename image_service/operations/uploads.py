@@ -3,7 +3,8 @@
     lease (queued -> saving)  ->  temporary name, fsync, rename  ->  still our lease?  ->  active
     on failure: bytes removed, lease given back, API v1 killed, API v2 queued; after a crash the sweep does the same
 
-While it runs the lease is renewed. Who lost it (the image was deleted, or this process slept too long) stops and removes its bytes.
+While it runs the lease is renewed. Who lost it (the image was deleted, or this process slept too long) stops and removes its
+bytes.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class Upload:
 
 
 def writable_store(service: Service, name: str | None) -> Store:
-    """The store called ``name`` or the default one. ``InvalidValue`` when there is none, ``ReadOnlyStore`` when it takes nothing."""
+    """The store called ``name`` or the default one. ``InvalidValue`` when there is none, ``ReadOnlyStore`` when it takes
+    nothing.
+    """
     store = service.stores.get(name) if name else service.stores.default
     if store.read_only:
         raise ReadOnlyStore("Error in store configuration. Adding images to store is disabled.")
@@ -49,8 +52,9 @@ def writable_store(service: Service, name: str | None) -> Store:
 async def upload(service: Service, image: Image, upload: Upload) -> Image:
     """Store the bytes of a queued image and return the active image.
 
-    Errors: ``WrongStatus`` (another upload is faster, not queued), ``InvalidValue`` (formats, store), ``LimitExceeded``, ``StoreFull``,
-    ``DataMismatch``, ``UploadLost``, ``ReadOnlyStore``, ``StoreUnavailable``, and what the source raises. Nothing is left behind then.
+    Errors: ``WrongStatus`` (another upload is faster, not queued), ``InvalidValue`` (formats, store), ``LimitExceeded``,
+    ``StoreFull``, ``DataMismatch``, ``UploadLost``, ``ReadOnlyStore``, ``StoreUnavailable``, and what the source raises.
+    Nothing is left behind then.
     """
     images.require_formats(image)
     store = writable_store(service, upload.store)
@@ -83,7 +87,8 @@ async def run(service: Service, image: Image, upload: Upload, lease: UploadLease
         faults.point("upload.before-active")
         active = await service.registry.end_upload(image.id, lease.upload_id, _finished(service, image, upload, received, stored))
     except RegistryUnavailable:
-        # Whether the registry took the change is not known, so the bytes stay. If it did not, the sweep finds the lease and cleans up.
+        # Whether the registry took the change is not known, so the bytes stay. If it did not, the sweep finds the lease and
+        # cleans up.
         LOG.warning("upload of %s ends without the registry; the sweep decides", image.id)
         raise
     except BaseException:
@@ -96,12 +101,13 @@ async def run(service: Service, image: Image, upload: Upload, lease: UploadLease
 def _compare(upload: Upload, received: Received) -> None:
     if upload.size is not None and upload.size != received.size:
         raise DataMismatch(
-            f"Size mismatch: expected {upload.size} bytes, got {received.size} bytes: supplied size ({upload.size}) and size generated from"
-            f" uploaded image ({received.size}) did not match."
+            f"Size mismatch: expected {upload.size} bytes, got {received.size} bytes: supplied size ({upload.size})"
+            f" and size generated from uploaded image ({received.size}) did not match."
         )
     if upload.checksum is not None and upload.checksum != received.checksum:
         raise DataMismatch(
-            f"Supplied checksum ({upload.checksum}) and checksum generated from uploaded image ({received.checksum}) did not match."
+            f"Supplied checksum ({upload.checksum}) and checksum generated from uploaded image ({received.checksum})"
+            " did not match."
         )
 
 

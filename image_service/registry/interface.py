@@ -1,9 +1,9 @@
 """The seam between what the service does and what it knows.
 
-``DatabaseRegistry`` (in-process) and ``RemoteRegistry`` (HTTP to ``image-registry``) implement :class:`Registry`; nothing above can tell
-which it has. The registry holds no rule of the domain: who may see what arrives as data (:class:`Visible`), which status changes are
-legal arrives as ``from_status``. It guarantees three things: each call is one transaction, status changes are compare-and-set, and what
-was answered is on stable storage.
+``DatabaseRegistry`` (in-process) and ``RemoteRegistry`` (HTTP to ``image-registry``) implement :class:`Registry`; nothing above
+can tell which it has. The registry holds no rule of the domain: who may see what arrives as data (:class:`Visible`), which
+status changes are legal arrives as ``from_status``. It guarantees three things: each call is one transaction, status changes
+are compare-and-set, and what was answered is on stable storage.
 
 Errors that every method may raise: ``RegistryUnavailable`` (nothing is known about the outcome; only reads are retried).
 """
@@ -58,10 +58,10 @@ DEFAULT_SORT = (SortKey("created_at"), SortKey("id"))
 class ImageQuery:
     """Which images, in which order, from where on, how many.
 
-    ``visible``: any of these reasons (None: everything). ``equal``: column -> value, compared exactly. ``one_of``: column -> values.
-    ``properties``: name -> value. ``tags``: all of these. ``deleted``: False without, True only, None with deleted ones.
-    ``exclude_statuses``: never these. ``marker``: id of the last image of the page before (found whatever the filters say).
-    ``limit``: None for all. ``sort``: as asked; ties are broken by created_at and id in the direction of the last key.
+    ``visible``: any of these reasons (None: everything). ``equal``: column -> value, compared exactly. ``one_of``: column ->
+    values. ``properties``: name -> value. ``tags``: all of these. ``deleted``: False without, True only, None with deleted
+    ones. ``exclude_statuses``: never these. ``marker``: id of the last image of the page before (found whatever the filters
+    say). ``limit``: None for all. ``sort``: as asked; ties are broken by created_at and id in the direction of the last key.
     """
 
     visible: tuple[Visible, ...] | None = None
@@ -84,8 +84,8 @@ class ImageChange:
     """What to change about an image; what is not named stays.
 
     ``values``: columns of the image. ``set_properties``: overwritten or added. ``remove_properties``: dropped if there.
-    ``purge_properties``: drop all that ``set_properties`` does not name. ``tags``: the new whole set. ``add_tags``, ``remove_tags``:
-    single ones. ``locations``: the new whole list. ``updated_at`` moves with every change.
+    ``purge_properties``: drop all that ``set_properties`` does not name. ``tags``: the new whole set. ``add_tags``,
+    ``remove_tags``: single ones. ``locations``: the new whole list. ``updated_at`` moves with every change.
     """
 
     values: dict[str, str | int | bool | None] = field(default_factory=dict)
@@ -103,7 +103,8 @@ class Registry(ABC):
 
     @abstractmethod
     async def create_image(self, image: Image) -> Image:
-        """Register ``image`` with its properties, tags and locations; ``created_at`` and ``updated_at`` are set here when ``datetime.min``.
+        """Register ``image`` with its properties, tags and locations; ``created_at`` and ``updated_at`` are set here when
+        ``datetime.min``.
 
         ``Duplicate`` when the id is or was ever taken.
         """
@@ -114,13 +115,17 @@ class Registry(ABC):
 
     @abstractmethod
     async def list_images(self, query: ImageQuery) -> list[Image]:
-        """A page of whole images. ``InvalidValue`` for a marker that never existed. The same few queries whatever the page's size."""
+        """A page of whole images. ``InvalidValue`` for a marker that never existed.
+
+        The same few queries whatever the page's size.
+        """
 
     @abstractmethod
     async def update_image(self, image_id: str, change: ImageChange, *, from_status: Collection[Status] | None = None) -> Image:
         """Apply ``change`` in one transaction and return the new image.
 
-        ``NotFound``; ``WrongStatus`` when ``from_status`` is given and the present status is none of them, nothing is changed then.
+        ``NotFound``; ``WrongStatus`` when ``from_status`` is given and the present status is none of them, nothing is changed
+        then.
         """
 
     @abstractmethod
@@ -146,15 +151,16 @@ class Registry(ABC):
     async def end_upload(self, image_id: str, upload_id: str, change: ImageChange) -> Image:
         """Give the lease back and apply ``change`` (its ``values["status"]`` is the outcome) in one transaction.
 
-        ``UploadLost`` when the lease is not ours any more; nothing is changed then. The same when the image is not saving any more
-        (it was deleted): the lease goes then, and nothing else is changed.
+        ``UploadLost`` when the lease is not ours any more; nothing is changed then. The same when the image is not saving any
+        more (it was deleted): the lease goes then, and nothing else is changed.
         """
 
     @abstractmethod
     async def claim_dead_uploads(self, older_than: float) -> list[UploadLease]:
         """Take over every lease that was not renewed for ``older_than`` seconds, each under a new ``upload_id``.
 
-        A lease is claimed by exactly one caller; its old holder can neither renew nor end it. The leases come back with the new id.
+        A lease is claimed by exactly one caller; its old holder can neither renew nor end it. The leases come back with the new
+        id.
         """
 
     @abstractmethod

@@ -1,11 +1,11 @@
 """The seam between the service and the places that keep bytes.
 
-A driver implements :class:`Store`; what only some can do are further small protocols (:class:`LocalFiles`, :class:`Listable`), so that no
-driver carries stubs. ``tests/unit/store_conformance.py`` holds every driver to what is written above each method here, and fails when a
-driver leaves anything behind.
+A driver implements :class:`Store`; what only some can do are further small protocols (:class:`LocalFiles`, :class:`Listable`),
+so that no driver carries stubs. ``tests/unit/store_conformance.py`` holds every driver to what is written above each method
+here, and fails when a driver leaves anything behind.
 
-How every driver writes, so that a crash leaves either nothing or the whole: under a name that only this upload has, to stable storage,
-then in one atomic step under the final name. Only then may the registry say active.
+How every driver writes, so that a crash leaves either nothing or the whole: under a name that only this upload has, to stable
+storage, then in one atomic step under the final name. Only then may the registry say active.
 """
 
 from __future__ import annotations
@@ -47,11 +47,16 @@ class StoreWriter(ABC):
 
     @abstractmethod
     async def commit(self) -> Stored:
-        """Make it durable, then visible under its final name, in one step. Replaces what a dead upload of this image left there."""
+        """Make it durable, then visible under its final name, in one step. Replaces what a dead upload of this image left
+        there.
+        """
 
     @abstractmethod
     async def abort(self) -> None:
-        """Remove everything that was written, committed or not. Never raises for what is gone already; never removes another upload's bytes."""
+        """Remove everything that was written, committed or not.
+
+        Never raises for what is gone already; never removes another upload's bytes.
+        """
 
 
 class Store(ABC):
@@ -73,7 +78,10 @@ class Store(ABC):
 
     @abstractmethod
     def read(self, url: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes from ``offset`` on, ``length`` of them or all, in chunks. ``DataMissing`` before the first chunk; ``StoreUnavailable``."""
+        """The bytes from ``offset`` on, ``length`` of them or all, in chunks.
+
+        ``DataMissing`` before the first chunk; ``StoreUnavailable``.
+        """
 
     @abstractmethod
     async def size(self, url: str) -> int:
@@ -81,11 +89,17 @@ class Store(ABC):
 
     @abstractmethod
     async def delete(self, url: str) -> None:
-        """Remove it, durably. ``DataMissing`` when it is gone already; ``StoreInUse``; ``Forbidden``; a read-only store does nothing."""
+        """Remove it, durably.
+
+        ``DataMissing`` when it is gone already; ``StoreInUse``; ``Forbidden``; a read-only store does nothing.
+        """
 
     @abstractmethod
     async def discard(self, image_id: str, upload_id: str | None) -> None:
-        """Remove everything that a dead upload of ``image_id`` left, unfinished or finished. The caller holds the image's lease. Nothing there is fine."""
+        """Remove everything that a dead upload of ``image_id`` left, unfinished or finished. The caller holds the image's lease.
+
+        Nothing there is fine.
+        """
 
     @abstractmethod
     async def check(self) -> None:
@@ -95,7 +109,7 @@ class Store(ABC):
         """What ``GET /v2/info/stores/detail`` shows as ``properties``."""
         return {}
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - most stores have nothing to give back
         """Give connections back."""
 
 

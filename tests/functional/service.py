@@ -103,10 +103,15 @@ class Service:
     def start(self) -> None:
         """Start what belongs to it, and wait until it is ready."""
         if self.remote:
-            self._start("image-registry", "glance-registry.conf")
-            self._wait(self.registry_port, "image-registry")
+            self.start_registry()
         self._start("image-api", "glance-api.conf")
         self._wait(self.port, "image-api")
+
+    def start_registry(self) -> None:
+        """Start image-registry if it does not run yet, and wait until it is ready."""
+        if "image-registry" not in self.processes:
+            self._start("image-registry", "glance-registry.conf")
+            self._wait(self.registry_port, "image-registry")
 
     def _start(self, program: str, config: str) -> None:
         with (self.folder / "log").open("ab") as log:

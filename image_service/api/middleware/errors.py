@@ -1,7 +1,7 @@
 """Errors to answers, in one place, for image-api and image-registry (contract A.9, C.1).
 
-``Accept`` decides the form: HTML where it admits it (also ``*/*``, curl's default), JSON where it is asked for by name, else plain text.
-Clients strip tags and look for the sentence anywhere.
+``Accept`` decides the form: HTML where it admits it (also ``*/*``, curl's default), JSON where it is asked for by name, else
+plain text. Clients strip tags and look for the sentence anywhere.
 """
 
 from __future__ import annotations

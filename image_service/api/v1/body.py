@@ -16,8 +16,11 @@ _CURL = "With curl: -H 'Content-Type: application/octet-stream' and -T FILE or -
 
 
 def source_of(call: Call, metadata: Metadata) -> str | None:
-    """Where the bytes come from: ``body``, ``location``, ``copy_from`` or None. ``InvalidValue`` for two at once, or an empty URL."""
-    sources = [name for name in ("location", "copy_from") if name in metadata.fields]
+    """Where the bytes come from: ``body``, ``location``, ``copy_from`` or None.
+
+    ``InvalidValue`` for two at once, or an empty URL.
+    """
+    sources: list[str] = [name for name in ("location", "copy_from") if name in metadata.fields]
     for name in sources:
         if not metadata.fields[name]:
             raise InvalidValue(f"The {name} of an image must not be empty: give an http or https URL.")

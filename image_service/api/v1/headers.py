@@ -1,4 +1,6 @@
-"""``x-image-meta-*`` headers to what a request says of an image, and an :class:`Image` to headers and JSON (contract A.3 to A.6)."""
+"""``x-image-meta-*`` headers to what a request says of an image, and an :class:`Image` to headers and JSON (contract A.3 to
+A.6).
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,8 @@ def _complete_formats(found: Metadata) -> None:
             found.fields[name] = found.fields[other]
 
 
-# -- answers ---------------------------------------------------------------------------------------------------------------------------
+# -- answers
+# ---------------------------------------------------------------------------------------------------------------------------
 
 
 def time(value: datetime | None) -> str | None:

@@ -1,6 +1,7 @@
 """``/v1/images`` and ``/v1/images/{id}``: metadata in headers, the image in the body (contract A.5 to A.9).
 
-Unlike Glance nothing is registered before everything that can be checked has been checked, so a refused request leaves nothing behind.
+Unlike Glance nothing is registered before everything that can be checked has been checked, so a refused request leaves nothing
+behind.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ async def delete(call: Call) -> web.Response:
     return web.Response(content_type="text/html", charset="UTF-8")
 
 
-# -- creating --------------------------------------------------------------------------------------------------------------------------
+# -- creating
+# --------------------------------------------------------------------------------------------------------------------------
 
 
 async def create(call: Call) -> web.Response:
@@ -131,7 +133,8 @@ def _answer(call: Call, image: Image, status: int) -> web.Response:
     return json_answer({"image": headers.full(image)}, status, headers.etag(image) | location)
 
 
-# -- changing --------------------------------------------------------------------------------------------------------------------------
+# -- changing
+# --------------------------------------------------------------------------------------------------------------------------
 
 
 async def update(call: Call) -> web.Response:

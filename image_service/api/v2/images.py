@@ -11,6 +11,7 @@ from aiohttp import web
 from image_service.api.call import Call, json_answer
 from image_service.api.receiving import read_json, require_no_body
 from image_service.api.v2 import patch, query, wire
+from image_service.api.v2.patch import Operation
 from image_service.api.v2.schemas import Documents
 from image_service.errors import InvalidValue, NotFound
 from image_service.model import Image, Status
@@ -118,7 +119,7 @@ class Images:
         wanted = wire.with_attributes(replace(image, properties={}), attributes)
         return json_answer(wire.image(call, await images.change(call.service, call.context, image, wanted)))
 
-    def _apply(self, image: Image, attributes: dict[str, Any], operation: patch.Operation) -> None:
+    def _apply(self, image: Image, attributes: dict[str, Any], operation: Operation) -> None:
         wire.require_settable(operation.name)
         patch.apply(attributes, operation, wire.BASE)
         if operation.name in ("disk_format", "container_format") and image.status not in (Status.QUEUED, Status.IMPORTING):

@@ -35,7 +35,9 @@ def require_media_type(content_type: str) -> str:
 
 
 def parse(media_type: str, document: Any) -> list[Operation]:
-    """The steps of a document of :data:`V20` or :data:`V21`. ``InvalidValue`` for one that is no list of well-formed operations."""
+    """The steps of a document of :data:`V20` or :data:`V21`. ``InvalidValue`` for one that is no list of well-formed
+    operations.
+    """
     if not isinstance(document, list):
         raise InvalidValue("Request body must be a JSON array of operation objects.")
     return [_operation(step, media_type == V21) for step in document]
@@ -79,7 +81,10 @@ def _name(pointer: str) -> str:
 
 
 def apply(attributes: dict[str, Any], step: Operation, base: Collection[str]) -> None:
-    """Apply one step. ``Conflict`` when the attribute is there (add, v2.0) or is not (replace, remove); ``Forbidden`` for a base one."""
+    """Apply one step.
+
+    ``Conflict`` when the attribute is there (add, v2.0) or is not (replace, remove); ``Forbidden`` for a base one.
+    """
     if step.op == "add":
         if step.name in attributes and not step.overwrite:
             raise Conflict(f"Property {step.name} already present.")

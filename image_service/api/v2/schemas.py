@@ -1,6 +1,7 @@
 """``/v2/schemas/...``: the JSON schemas (contract C.19), and the check of what clients send against them.
 
-glanceclient builds its objects from these documents: a property that is missing here, or has ``is_base: false``, is a custom one to it.
+glanceclient builds its objects from these documents: a property that is missing here, or has ``is_base: false``, is a custom
+one to it.
 """
 
 from __future__ import annotations
