@@ -22,7 +22,7 @@ from image_service.api.routing import split
 from image_service.context import RequestContext
 from image_service.errors import ImageServiceError
 from image_service.operations.service import Service
-from image_service.operations.sweep import sweep_dead_uploads
+from image_service.operations.sweep import finish_deletes, sweep_dead_uploads
 from image_service.registry.interface import Registry
 from image_service.store.stores import Stores
 
@@ -104,10 +104,11 @@ def _lifetime(service: Service) -> Callable[[web.Application], AsyncIterator[Non
 
 
 async def _sweep(service: Service) -> None:
-    """Clean up after uploads that died, at the start and then as often as one can have died."""
+    """Clean up after uploads and deletes that died, at the start and then as often as one can have died."""
     while True:
         try:
             await sweep_dead_uploads(service.registry, service.stores, service.upload_lease)
+            await finish_deletes(service.registry, service.stores, service.upload_lease)
         except ImageServiceError as error:
             LOG.warning("the sweep of dead uploads will be tried again: %s", error.message)
         except Exception:
