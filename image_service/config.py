@@ -62,8 +62,8 @@ SERVER_OPTIONS: list[cfg.Opt] = [
     cfg.BoolOpt(
         "allow_unauthenticated_access",
         default=False,
-        help="Ours. With an empty flavor everybody who reaches the service is its administrator, so it listens on loopback addresses"
-        " only, unless this is true.",
+        help="Ours. With an empty flavor everybody who reaches the service is its administrator, so it listens on loopback"
+        " addresses only, unless this is true.",
     ),
 ]
 
@@ -162,8 +162,8 @@ API_SECTION_OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt(
         "sendfile_header",
         default="",
-        help="Ours. Let the proxy in front send a file store's bytes: X-Accel-Redirect:/PREFIX for nginx, where the internal location"
-        " PREFIX is the root of the file system. Only requests that the proxy marks with X-Sendfile-Type are answered so.",
+        help="Ours. Let the proxy in front send a file store's bytes: X-Accel-Redirect:/PREFIX for nginx, where the internal"
+        " location PREFIX is the root of the file system. Only requests that the proxy marks with X-Sendfile-Type get it.",
     ),
 ]
 
