@@ -6,6 +6,7 @@ options that nobody knows, and doors that are open by accident.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import ipaddress
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -242,6 +243,32 @@ def _nearest(option: Written, known: dict[str, set[str]]) -> str:
 
 def _group_of(name: str, known: dict[str, set[str]]) -> str:
     return next(group for group, names in known.items() if name in names)
+
+
+def require_valid(conf: cfg.ConfigOpts, program: str) -> None:
+    """Raise ``cfg.Error`` for a value that is not allowed: oslo.config itself looks at a value only when it is asked for."""
+    for group, options in config.GROUPS[program].items():
+        for option in options:
+            _ = conf[option.dest] if group == "DEFAULT" else conf[group][option.dest]
+    if program == "glance-api":
+        _require_valid_stores(conf)
+        _require_hash(conf.hashing_algorithm)
+
+
+def _require_valid_stores(conf: cfg.ConfigOpts) -> None:
+    for backend in conf.enabled_backends or {}:
+        for option in config.STORE_OPTIONS:
+            _ = conf[backend][option.dest]
+
+
+def _require_hash(algorithm: str) -> None:
+    try:
+        hashlib.new(algorithm, usedforsecurity=False).hexdigest()
+    except (ValueError, TypeError) as error:
+        near = nearest(algorithm, sorted(hashlib.algorithms_available))
+        raise cfg.Error(
+            f"hashing_algorithm = {algorithm}: hashlib has no such algorithm{near}. sha512 is the default."
+        ) from error
 
 
 # ---- who can reach the service

@@ -11,7 +11,7 @@ from typing import NoReturn
 from oslo_config import cfg
 
 from image_service import __version__, config, log
-from image_service.config_check import require_closed_door, unknown_options
+from image_service.config_check import require_closed_door, require_valid, unknown_options
 from image_service.serving.application import Application, MakeApp
 from image_service.serving.master import Master
 
@@ -30,6 +30,7 @@ def serve(name: str, program: str, make_app: MakeApp, arguments: Sequence[str] |
         conf = config.load(program, args.config_file, args.config_dir)
         if args.debug:
             conf.set_override("debug", True)
+        require_valid(conf, program)
         require_closed_door(conf)
         log.setup(conf, name)
         for warning in unknown_options(conf, program):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 import time
@@ -50,6 +51,8 @@ class Runner(web.AppRunner):
     async def _end_connection(self, request: web.Request, response: web.StreamResponse) -> None:
         if self._last_response:
             response.force_close()
+            # aiohttp has written this header before it asks us.
+            response.headers["Connection"] = "close"
 
     async def listen(self, sock: socket.socket) -> None:
         """Accept connections from ``sock``, which other processes accept from, too.
@@ -88,11 +91,25 @@ class Runner(web.AppRunner):
                         connection.force_close()
                 self.cut_silent_clients(time.monotonic())
             await asyncio.sleep(0.05)
+        # What is cut off here ends as if its client had gone, and cleans up while cleanup() waits for it.
+        for connection in self._connections():
+            hang_up(connection)
 
 
 def is_idle(connection: RequestHandler) -> bool:
     """Whether the connection waits for its next request. aiohttp has no public word for it."""
     return connection._waiter is not None
+
+
+def hang_up(connection: RequestHandler) -> None:
+    """Let whoever reads or writes on the connection find that its client has gone.
+
+    Not ``transport.abort()``: asyncio's sendfile would wait for that closed socket for ever.
+    """
+    sock = connection.transport.get_extra_info("socket") if connection.transport is not None else None
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 class SilentClients:
@@ -123,8 +140,8 @@ class SilentClients:
                 continue
             known, since = before.get(connection, (None, now))
             self._progress[connection] = (moved, since if known == moved else now)
-            if known == moved and now - since >= self._timeout and connection.transport is not None:
-                connection.transport.abort()
+            if known == moved and now - since >= self._timeout:
+                hang_up(connection)
 
     def _owed(self, connection: RequestHandler) -> tuple[int, int] | None:
         """Bytes acknowledged and received so far when it is the client's turn, else None."""
