@@ -67,7 +67,8 @@ async def answer_v2(service: Service, context: RequestContext, image: Image, mem
 
 async def remove_v2(service: Service, context: RequestContext, image: Image, member_id: str) -> None:
     """Stop sharing with a project. ``Forbidden`` unless owner or administrator, ``NotFound``."""
-    if not context.is_admin and not policy.owns(context, image) and context.project != member_id:
+    shared = image.visibility is Visibility.SHARED
+    if shared and not context.is_admin and not policy.owns(context, image) and context.project != member_id:
         raise NotFound(f"{member_id} is not in the member list of image {image.id}.")
     policy.require_sharing(context, image)
     await service.registry.delete_member(image.id, member_id)

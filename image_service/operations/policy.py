@@ -93,6 +93,8 @@ def visible_v2(
 
     ``visibility``: one of the four, ``all`` or None; ``member_status``: one of the three, ``all`` or None (accepted).
     """
+    if visibility == "":
+        return ()  # No image has it. Glance answers the same.
     _check_choice("visibility", visibility, [*Visibility, "all"])
     _check_choice("member_status", member_status, [*MemberStatus, "all"])
     status = None if member_status == "all" else member_status or MemberStatus.ACCEPTED.value

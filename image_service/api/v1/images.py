@@ -71,7 +71,7 @@ async def create(call: Call) -> web.Response:
     else:
         if metadata.text("store"):
             call.service.stores.get(metadata.fields["store"])
-        made = await images.create(call.service, call.context, _empty_is_active(image))
+        made = await images.create(call.service, call.context, _without_bytes(image))
     return _answer(call, made, 201)
 
 
@@ -108,12 +108,13 @@ def _visibility(image: Image, public: bool) -> Visibility:
     return Visibility.SHARED if image.visibility is Visibility.PUBLIC else image.visibility
 
 
-def _empty_is_active(image: Image) -> Image:
-    """An image that is said to have no bytes has all of them (contract A.7)."""
-    return replace(image, status=Status.ACTIVE) if image.size == 0 else image
+def _without_bytes(image: Image) -> Image:
+    """An image that is said to have no bytes has all of them, and one of unknown size has the size 0 (contract A.7)."""
+    return replace(image, status=Status.ACTIVE) if image.size == 0 else replace(image, size=image.size or 0)
 
 
 async def _create_located(call: Call, metadata: Metadata, image: Image) -> Image:
+    images.require_formats(image)
     location, size = await located.find(call.service, metadata.fields["location"], image.size)
     made = replace(image, status=Status.ACTIVE, size=size, locations=[location])
     return await images.create(call.service, call.context, made)
@@ -187,6 +188,7 @@ def _check_has_bytes(image: Image, fields: dict[str, Any], source: str | None) -
 
 
 async def _locate(call: Call, metadata: Metadata, image: Image, wanted: Image) -> Image:
+    images.require_formats(wanted)
     location, size = await located.find(call.service, metadata.fields["location"], metadata.fields.get("size"))
     changed = await images.change(call.service, call.context, image, replace(wanted, size=size))
     found = ImageChange({"status": Status.ACTIVE}, locations=[location])

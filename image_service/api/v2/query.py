@@ -84,7 +84,7 @@ class _Filters:
         raise InvalidValue('The "changes-since" filter is no longer available on v2. Use updated_at=gte:TIME.')
 
     def _choice(self, name: str, value: str) -> None:
-        setattr(self, name, value or None)
+        setattr(self, name, value)
 
     def _flag(self, name: str, value: str) -> None:
         word = value.lower() if name == "os_hidden" else value

@@ -88,6 +88,8 @@ def with_attributes(image: Image, attributes: Mapping[str, Any]) -> Image:
     """``image`` with what ``attributes`` (checked against the schema) say; other names than :data:`BASE` are properties."""
     base = {name: value for name, value in attributes.items() if name in BASE}
     properties = {name: value for name, value in attributes.items() if name not in BASE}
+    if base.get("owner") == "":
+        base["owner"] = None
     if "tags" in base:
         base["tags"] = sorted(set(base["tags"]))
     if "visibility" in base:
