@@ -187,6 +187,8 @@ def _require_fit(table: Table, values: Mapping[str, Any]) -> None:
             most = _MAX_INTEGER if type(table.c[name].type) is Integer else _MAX_BIG_INTEGER
             if not -most <= value <= most:
                 raise InvalidValue(f"{name} is out of range: at most {most}.")
+        elif value is None and not table.c[name].nullable:
+            raise InvalidValue(f"{name} must have a value.")
 
 
 def _require_text(table: Table, name: str, value: str) -> None:

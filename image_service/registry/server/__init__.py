@@ -1,1 +1,4 @@
-"""The HTTP face of image-registry. It stands on the floor of ``api``: it may use ``operations.policy``."""
+"""The HTTP face of image-registry:
+
+the registry API v1 for whoever speaks it, and the calls of our own image-api.
+"""

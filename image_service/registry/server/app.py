@@ -1,0 +1,128 @@
+"""Builds image-registry: the registry API v1 at unversioned paths (contract part B), the calls of image-api,
+and health.
+
+request -> request id -> who asks -> route -> handler -> registry          errors of any of them ->
+api.middleware.errors
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from oslo_config import cfg
+
+from image_service.api import health
+from image_service.api.middleware import errors
+from image_service.api.middleware.authentication import Authenticator, make_authenticator
+from image_service.api.middleware.request_id import request_id_of
+from image_service.errors import ImageServiceError, LimitExceeded, MethodNotAllowed, NotFound
+from image_service.registry.interface import Registry
+from image_service.registry.secret import BadSecret, read_secret
+from image_service.registry.server.internal import InternalCalls
+from image_service.registry.server.v1 import RegistryV1
+
+LOG = logging.getLogger(__name__)
+
+# A call with an image of 128 properties of 64 KiB, escaped, still fits.
+LARGEST_BODY = 64 * 1024 * 1024
+_LONGEST_REQUEST_ID = 64
+# Glance answers 404 to a method that an address does not have, but here.
+_MEMBER_METHODS = "PUT, DELETE"
+
+
+def make_registry_app(conf: cfg.ConfigOpts, registry: Registry) -> web.Application:
+    """The application of one worker process. It owns ``registry`` and closes it when it ends."""
+    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_around(make_authenticator(conf))])
+    v1 = RegistryV1(registry, page_size=conf.limit_param_default, page_limit=conf.api_limit_max)
+    app.add_routes(
+        [
+            web.get("/", v1.index, allow_head=False),
+            web.get("/images", v1.index, allow_head=False),
+            web.get("/images/detail", v1.detail, allow_head=False),
+            web.post("/images", v1.create),
+            web.get("/images/{image_id}", v1.show, allow_head=False),
+            web.put("/images/{image_id}", v1.update),
+            web.delete("/images/{image_id}", v1.delete),
+            web.get("/images/{image_id}/members", v1.members, allow_head=False),
+            web.put("/images/{image_id}/members", v1.replace_members),
+            web.put("/images/{image_id}/members/{member_id}", v1.put_member),
+            web.delete("/images/{image_id}/members/{member_id}", v1.delete_member),
+            web.get("/shared-images/{member_id}", v1.shared_images, allow_head=False),
+            web.post("/internal/{call}", InternalCalls(registry, _secret(conf))),
+            web.route("*", "/healthcheck", _healthcheck),
+            web.route("*", "/readiness", _readiness(registry)),
+        ]
+    )
+    app.on_response_prepare.append(_put_request_id)
+    app.cleanup_ctx.append(_lifetime(registry))
+    return app
+
+
+def _secret(conf: cfg.ConfigOpts) -> str | None:
+    """The secret of image-api's calls; who has none still gets the registry API."""
+    try:
+        return read_secret(conf.registry_link.secret_file)
+    except BadSecret as error:
+        LOG.warning("image-api with data_api = registry is refused: %s", error)
+        return None
+
+
+def _around(authenticate: Authenticator) -> Middleware:
+    """What happens around each request."""
+
+    @web.middleware
+    async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            request["request_id"] = request_id_of(request, _LONGEST_REQUEST_ID)
+            if not request.path.startswith(("/internal/", "/healthcheck", "/readiness")):
+                request["context"] = await authenticate(request)
+            return await handler(request)
+        except web.HTTPException as error:
+            return errors.answer(request, _no_route(request, error))
+        except ImageServiceError as error:
+            if error.status.value >= 500:
+                LOG.error("%s %s: %s", request.method, request.path, error.message)
+            return errors.answer(request, error)
+        except Exception:
+            LOG.exception("%s %s failed", request.method, request.path)
+            return errors.unexpected(request, request.get("request_id", ""))
+
+    return around
+
+
+def _no_route(request: web.Request, error: web.HTTPException) -> ImageServiceError:
+    """aiohttp's own errors: no such address, no such method there, a body beyond the limit."""
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return LimitExceeded(f"A body here has at most {LARGEST_BODY} bytes.")
+    parts = request.path.strip("/").split("/")
+    of_members = len(parts) in (3, 4) and parts[0] == "images" and parts[2] == "members"
+    if isinstance(error, web.HTTPMethodNotAllowed) and of_members and (len(parts) == 4 or request.method == "POST"):
+        return MethodNotAllowed(f"{request.method} is not possible here.", {"Allow": _MEMBER_METHODS})
+    return NotFound("The resource could not be found.")
+
+
+async def _healthcheck(request: web.Request) -> web.Response:
+    return health.healthy(request)
+
+
+def _readiness(registry: Registry) -> Handler:
+    async def readiness(request: web.Request) -> web.Response:
+        return await health.ready(request, {"database": registry.check})
+
+    return readiness
+
+
+async def _put_request_id(request: web.Request, response: web.StreamResponse) -> None:
+    if request_id := request.get("request_id"):
+        response.headers["X-Openstack-Request-Id"] = request_id
+
+
+def _lifetime(registry: Registry) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def lifetime(_app: web.Application) -> AsyncIterator[None]:
+        yield
+        await registry.close()
+
+    return lifetime
