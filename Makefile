@@ -18,6 +18,8 @@ TEST_PACKAGES := curl mariadb-client-core mariadb-server-core nginx-light qemu-s
 HOST_PACKAGES := podman runc mmdebstrap
 PIN := pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-header \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+# Where the recordings are that `make conformance` compares with.
+FOLDER ?=
 # Where `make deploy` installs; ansible.cfg names the default.
 INVENTORY ?=
 
@@ -57,6 +59,10 @@ functional: .venv/.develop packages ## tests against real server processes
 .PHONY: clients
 clients: .venv/.develop packages ## tests with glance, openstack, openstacksdk, Ansible and curl
 	@$(PYTEST) tests/clients $(ARGS)
+
+.PHONY: conformance
+conformance: .venv/.develop packages ## compare with recordings of real Glance, which are not part of this repository (FOLDER=path)
+	@$(BIN)/python -m tests.conformance.run "$(FOLDER)" $(ARGS)
 
 .PHONY: bench
 bench: .venv/.develop packages ## measure it beside real Glance and print the ratios
