@@ -51,7 +51,7 @@ def make_registry_app(conf: cfg.ConfigOpts, registry: Registry) -> web.Applicati
             web.put("/images/{image_id}/members/{member_id}", v1.put_member),
             web.delete("/images/{image_id}/members/{member_id}", v1.delete_member),
             web.get("/shared-images/{member_id}", v1.shared_images, allow_head=False),
-            web.post("/internal/{call}", InternalCalls(registry, _secret(conf))),
+            web.post("/internal/{call}", InternalCalls(registry, _secret(conf)).answer),
             web.route("*", "/healthcheck", _healthcheck),
             web.route("*", "/readiness", _readiness(registry)),
         ]

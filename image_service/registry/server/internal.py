@@ -25,7 +25,7 @@ class InternalCalls:
         self._registry = registry
         self._secret = secret.encode() if secret else None
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.Response:
         """Run one call; an error of the domain goes back as its code and sentence. The body is read only for
         who has the secret.
         """
