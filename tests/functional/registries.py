@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+from aiohttp import web
+
+from image_service import config
 from image_service.registry import schema
+from image_service.registry.client import RemoteRegistry
 from image_service.registry.database import DatabaseRegistry
 from image_service.registry.engine import Database
 from image_service.registry.interface import Registry
+from image_service.registry.server.app import make_registry_app
 from image_service.registry.tables import METADATA
 
+SECRET = "5e" * 32
 PLACES = ("sqlite", "mariadb", "remote-sqlite", "remote-mariadb")
 
 
@@ -27,10 +35,18 @@ class Place:
     async def open(self) -> AsyncIterator[Registry]:
         """The registry, for the running loop."""
         registry = DatabaseRegistry(self.url)
-        try:
-            yield registry
-        finally:
-            await registry.close()
+        if not self.kind.startswith("remote"):
+            try:
+                yield registry
+            finally:
+                await registry.close()
+            return
+        async with served(registry) as address:
+            remote = RemoteRegistry(address, SECRET, deadline=60)
+            try:
+                yield remote
+            finally:
+                await remote.close()
 
     def empty(self) -> None:
         """Remove every row."""
@@ -39,6 +55,26 @@ class Place:
             for table in reversed(METADATA.sorted_tables):
                 connection.execute(table.delete())
         database.close()
+
+
+@asynccontextmanager
+async def served(registry: Registry) -> AsyncIterator[str]:
+    """Address of an image-registry application on a real socket, which owns ``registry``."""
+    with tempfile.TemporaryDirectory() as folder:
+        secret = Path(folder) / "secret"
+        secret.write_text(SECRET)
+        secret.chmod(0o600)
+        conf = config.load("glance-registry", [], [])
+        conf.set_override("secret_file", str(secret), group="registry_link")
+        runner = web.AppRunner(make_registry_app(conf, registry))
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        try:
+            host, port = runner.addresses[0][:2]
+            yield f"http://{host}:{port}"
+        finally:
+            await runner.cleanup()
 
 
 def migrated(url: str) -> str:
