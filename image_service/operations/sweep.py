@@ -28,7 +28,7 @@ _SUSPICIOUS = 10
 _WITHOUT_BYTES = frozenset({Status.QUEUED, Status.KILLED})
 
 
-# -- dead uploads --------------------------------------------------------------------------------------------------------------
+# -- dead uploads --------------------------------------------------------------------------------------------
 
 
 async def sweep_dead_uploads(registry: Registry, stores: Stores, lease_seconds: float) -> list[UploadLease]:
@@ -52,7 +52,7 @@ async def sweep_dead_uploads(registry: Registry, stores: Stores, lease_seconds: 
     return done
 
 
-# -- deletes -------------------------------------------------------------------------------------------------------------------
+# -- deletes -------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ async def _pages(registry: Registry, query: ImageQuery) -> AsyncIterator[list[Im
         query = replace(query, marker=page[-1].id)
 
 
-# -- bytes and images that lost each other -------------------------------------------------------------------------------------
+# -- bytes and images that lost each other -------------------------------------------------------------------
 
 
 @dataclass(slots=True)

@@ -1,0 +1,118 @@
+"""``image-scrubber``: delayed deletes, what crashes left, and bytes and images that lost each other.
+
+One pass, or with ``--daemon`` one every ``wakeup_time`` seconds. Exit codes: 0 all is well, 1 something could not be removed or
+an active image has lost its bytes, 2 wrong arguments or configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+
+from oslo_config import cfg
+
+from image_service import __version__, config, log
+from image_service.errors import ImageServiceError
+from image_service.model import now
+from image_service.operations import sweep
+from image_service.registry.interface import Registry
+from image_service.registry.opening import open_registry
+from image_service.serving.program import add_config_arguments
+from image_service.store.stores import Stores
+
+NAME = "image-scrubber"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run; ends the process."""
+    args = _parse(arguments)
+    try:
+        conf = config.load("glance-api", args.config_file, args.config_dir)
+        log.setup(conf, NAME)
+        sys.exit(asyncio.run(_run(conf, args)))
+    except cfg.Error as error:
+        log.complain(NAME, str(error))
+        sys.exit(2)
+    except ImageServiceError as error:
+        log.complain(NAME, error.message)
+        sys.exit(1)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=NAME, description="Removes what deletes and crashes left in the stores, and reports lost data."
+    )
+    add_config_arguments(parser, "glance-api")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
+    parser.add_argument("--daemon", action="store_true", help="one pass every wakeup_time seconds, until SIGTERM")
+    parser.add_argument(
+        "--trust-registry",
+        action="store_true",
+        help="remove bytes of unknown images even where most of a store is unknown (else a wrong database would empty it)",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    return parser.parse_args(arguments)
+
+
+async def _run(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
+    stores = Stores.from_config(conf)
+    registry = await open_registry(conf)
+    try:
+        if args.daemon:
+            return await _repeat(conf, args, registry, stores)
+        return 0 if await _once(conf, args, registry, stores) else 1
+    finally:
+        await registry.close()
+        await stores.close()
+
+
+async def _repeat(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Registry, stores: Stores) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    while not stop.is_set():
+        try:
+            await _once(conf, args, registry, stores)
+        except ImageServiceError as error:
+            log.complain(NAME, f"{error.message} Trying again in {conf.wakeup_time} s.")
+        try:
+            async with asyncio.timeout(conf.wakeup_time):
+                await stop.wait()
+        except TimeoutError:
+            continue
+    return 0
+
+
+async def _once(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Registry, stores: Stores) -> bool:
+    """One pass; whether all is well."""
+    await _dead_uploads(conf, args, registry, stores)
+    scrubbed = await sweep.finish_deletes(registry, stores, conf.upload_lease, dry_run=args.dry_run)
+    scrubbed += await sweep.scrub_pending(registry, stores, conf.scrub_time, at_once=conf.scrub_pool_size, dry_run=args.dry_run)
+    _say(args, scrubbed.removed, "removed image {}")
+    _say(args, scrubbed.failed, "could not remove image {}: see the log", change=False)
+    found = await sweep.reconcile(registry, stores, conf.upload_lease, dry_run=args.dry_run, trust_registry=args.trust_registry)
+    orphans = [f"{item.image_id} ({item.size} bytes{', unfinished' if item.upload_id else ''})" for item in found.orphans]
+    if found.suspicious:
+        _say(args, orphans, "unknown to the registry: {}", change=False)
+        print("Most of a store is unknown to the registry, so nothing was removed. Is it the right database? (--trust-registry)")
+    else:
+        _say(args, orphans, "removed orphaned bytes of {}")
+    _say(args, [f"{image}: {problem}" for image, problem in found.lost.items()], "LOST DATA of image {}", change=False)
+    return not (scrubbed.failed or found.lost or found.suspicious)
+
+
+async def _dead_uploads(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Registry, stores: Stores) -> None:
+    if args.dry_run:
+        leases = await registry.live_uploads()
+        dead = [lease for lease in leases if (now() - lease.renewed_at).total_seconds() > conf.upload_lease]
+    else:
+        dead = await sweep.sweep_dead_uploads(registry, stores, conf.upload_lease)
+    _say(args, [lease.image_id for lease in dead], "cleaned up after the dead upload of image {}")
+
+
+def _say(args: argparse.Namespace, items: Sequence[str], sentence: str, *, change: bool = True) -> None:
+    for item in items:
+        print(("would have " if change and args.dry_run else "") + sentence.format(item), flush=True)

@@ -1,0 +1,85 @@
+"""Reads images back and compares them with what the registry says: size, MD5 and ``os_hash_value``. Changes nothing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from image_service.errors import ImageServiceError, InvalidValue
+from image_service.model import Image, Location, Status
+from image_service.registry.interface import ImageQuery, Registry
+from image_service.store.interface import Stored, StoreWriter
+from image_service.store.stores import Stores
+from image_service.transfer.receive import Received, receive
+
+_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """About one location of one image; ``problem`` is None where all is well."""
+
+    image: Image
+    store: str
+    problem: str | None = None
+
+
+class _Nowhere(StoreWriter):
+    """Takes bytes that are only to be hashed."""
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        pass
+
+    async def commit(self) -> Stored:
+        raise NotImplementedError
+
+    async def abort(self) -> None:
+        pass
+
+
+async def verify(registry: Registry, stores: Stores, share: float = 1.0) -> AsyncIterator[Verdict]:
+    """A verdict on each location of the images that have bytes, or of a random ``share`` (0 to 1) of these images."""
+    for status in (Status.ACTIVE, Status.DEACTIVATED):
+        marker = None
+        while page := await registry.list_images(ImageQuery(equal={"status": status}, limit=_PAGE, marker=marker)):
+            marker = page[-1].id
+            for image in page:
+                if random.random() < share:  # noqa: S311 - a sample, not a secret
+                    for location in image.locations:
+                        yield await _verify_one(stores, image, location)
+
+
+async def _verify_one(stores: Stores, image: Image, location: Location) -> Verdict:
+    name = location.url.partition("://")[0]
+    try:
+        store = stores.for_location(location)
+        name = store.name
+        algorithm = image.os_hash_algo or "sha512"
+        received = await receive(store.read(location.url), _Nowhere(), algorithm=algorithm, cap=None)
+    except ImageServiceError as error:
+        return Verdict(image, name, error.message)
+    except ValueError:
+        return Verdict(image, name, f"os_hash_algo {image.os_hash_algo} is none that can be computed here")
+    return Verdict(image, name, _difference(image, received))
+
+
+def _difference(image: Image, received: Received) -> str | None:
+    pairs = (
+        ("size", image.size, received.size),
+        ("checksum", image.checksum, received.checksum),
+        ("os_hash_value", image.os_hash_value, received.hash_value),
+    )
+    wrong = [f"{what} is {found}, should be {wanted}" for what, wanted, found in pairs if wanted is not None and wanted != found]
+    return "; ".join(wrong) or None
+
+
+def parse_share(text: str) -> float:
+    """``10%`` as 0.1. ``InvalidValue`` unless it is a percentage above 0, up to 100."""
+    try:
+        percent = float(text.removesuffix("%"))
+    except ValueError:
+        percent = 0
+    if not 0 < percent <= 100:
+        raise InvalidValue(f"{text} is no percentage: give one above 0 and up to 100, like 10%.")
+    return percent / 100
