@@ -3,9 +3,10 @@
     make conformance FOLDER=path                      all four places
     python -m tests.conformance.run FOLDER --place sqlite --show 50
 
-FOLDER holds the recordings (``v1/``, ``v2/``), the programs that send the same requests (``record_v1.py``, ``record_v2.py``) and the one that
-compares (``compare.py``, with the ``accepted.json`` that came with it). It is not part of this repository and ``make test`` does not need it.
-Three figures are printed for each place: as recorded; with FOLDER's accepted differences; with ours (``accepted.json`` beside this file) as well.
+FOLDER holds the recordings (``v1/``, ``v2/``), the programs that send the same requests (``record_v1.py``,
+``record_v2.py``) and the one that compares (``compare.py``, with the ``accepted.json`` that came with it). It is not part
+of this repository and ``make test`` does not need it. Three figures are printed for each place: as recorded; with FOLDER's
+accepted differences; with ours (``accepted.json`` beside this file) as well.
 Every rule of ours is explained in docs/compatibility.md.
 """
 
@@ -89,7 +90,10 @@ def _record(tools: Path, recording: Recording, place: str, database: str, folder
         else:
             command = ["record_v2.py", "--set", recording.kind, "--web-port", str(free_port()), api]
         process = subprocess.run(
-            [sys.executable, str(tools / command[0]), *command[1:], str(out / recording.api)], capture_output=True, text=True, check=True
+            [sys.executable, str(tools / command[0]), *command[1:], str(out / recording.api)],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         sys.stderr.write(process.stderr)
         for trace in re.findall(r"^Traceback.*?^\S*(?:Error|Exception).*?$", service.log, re.MULTILINE | re.DOTALL):
@@ -103,7 +107,11 @@ def _serving(recording: Recording, place: str, database: str, folder: Path) -> I
     default = f"enabled_backends = {backends}\n" if backends else ""
     sections = "default_backend = store1\n" if backends else ""
     for name, kind in recording.stores:
-        own = f"filesystem_store_datadir = {_folder(folder / name)}\n" if kind == "file" else "http_allowed_networks = 127.0.0.0/8\n"
+        own = (
+            f"filesystem_store_datadir = {_folder(folder / name)}\n"
+            if kind == "file"
+            else "http_allowed_networks = 127.0.0.0/8\n"
+        )
         sections += f"[{name}]\n{own}"
     sections += f"[paste_deploy]\nflavor = {recording.flavor}\n"
     service = Service(folder, database, place.startswith("remote-"), default, sections)
@@ -140,7 +148,16 @@ def _report(tools: Path, place: str, recorded: Path, show: int, scratch: Path) -
 
 
 def _compare(tools: Path, api: str, recorded: Path, rules: Path, show: int) -> str:
-    command = [sys.executable, str(tools / "compare.py"), str(tools / api), str(recorded), "--accepted", str(rules), "--show", str(show)]
+    command = [
+        sys.executable,
+        str(tools / "compare.py"),
+        str(tools / api),
+        str(recorded),
+        "--accepted",
+        str(rules),
+        "--show",
+        str(show),
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
