@@ -4,6 +4,7 @@ A.6).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,10 @@ from image_service.model import Image, Status, Visibility
 
 _PREFIX = "x-image-meta-"
 _PROPERTY = "property-"
+# Glance's server writes names so, and scripts look for them so.
+_SHOWN, _SHOWN_PROPERTY = "X-Image-Meta-", "X-Image-Meta-Property-"
+_TOKEN = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)  # RFC 9110 5.6.2
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TEXTS = frozenset(
     {"id", "name", "location", "disk_format", "container_format", "status", "copy_from", "checksum", "owner", "store"}
 )
@@ -146,14 +151,19 @@ def full(image: Image) -> dict[str, Any]:
 
 
 def answer_headers(image: Image) -> dict[str, str]:
-    """The headers of HEAD and GET: all that is not null, booleans as words, text as it is."""
+    """The headers of HEAD and GET: all that is not null, booleans as words, text as it is, names capitalised at each dash.
+
+    API v2 takes any text: a control character is told as a space, and a property whose name cannot be a header's is left out.
+    """
     shown = full(image)
     properties = shown.pop("properties")
-    headers = {_PREFIX + name: str(value) for name, value in shown.items() if value is not None}
-    headers |= {_PREFIX + _PROPERTY + name: value for name, value in properties.items() if value is not None}
-    return headers | etag(image)
+    headers = {_SHOWN + name.capitalize(): str(value) for name, value in shown.items() if value is not None}
+    for name, value in properties.items():
+        if value is not None and _TOKEN.fullmatch(name):
+            headers[_SHOWN_PROPERTY + "-".join(map(str.capitalize, name.split("-")))] = value
+    return {name: _CONTROL.sub(" ", value) for name, value in headers.items()} | etag(image)
 
 
 def etag(image: Image) -> dict[str, str]:
     """``ETag``: the checksum without quotes, as v1 has it; absent without a checksum."""
-    return {"ETag": image.checksum} if image.checksum else {}
+    return {"Etag": image.checksum} if image.checksum else {}

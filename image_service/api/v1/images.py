@@ -26,7 +26,8 @@ _SET_BY_CLIENT = ("name", "disk_format", "container_format", "min_ram", "min_dis
 async def head(call: Call) -> web.Response:
     """``HEAD``: the metadata; an administrator also sees a deleted image."""
     image = await images.show(call.service, call.context, call.image_id, v1=True, deleted=True)
-    return web.Response(headers=headers.answer_headers(image), content_type="text/html", charset="UTF-8")
+    answer = headers.answer_headers(image) | {"Content-Length": "0"}
+    return web.Response(headers=answer, content_type="text/html", charset="UTF-8")
 
 
 async def show(call: Call) -> web.StreamResponse:
