@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from image_service.api.routing import Routes
-from image_service.api.v2 import data, discovery, images, members, schemas, tags
+from image_service.api.v2 import data, discovery, images, members, schemas, tags, tenants
 from image_service.operations.service import Service
 
 
@@ -25,4 +25,5 @@ def routes(service: Service) -> Routes:
     table.add("info/stores/detail", GET=discovery.stores_detail)
     table.add("info/usage", GET=discovery.usage)
     table.add("schemas/{name}", GET=documents.show)
+    table.add("tenants", GET=tenants.refuse)
     return table
