@@ -2,6 +2,9 @@
 
 ``Accept`` decides the form: HTML where it admits it (also ``*/*``, curl's default), JSON where it is asked for by name, else
 plain text. Clients strip tags and look for the sentence anywhere.
+
+An ``Accept`` that is there and empty gets JSON (ours; Glance sends plain text): openstacksdk sends it with every PATCH, and shows
+its user the sentence out of JSON and HTML only.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ LOG = logging.getLogger(__name__)
 def wanted_form(accept: str | None) -> str:
     """``html``, ``json`` or ``plain``, from the request's Accept header."""
     if not accept:
-        return "plain"
+        return "plain" if accept is None else "json"
     weights = {"text/html": 0.0, "application/json": 0.0}
     for item in accept.split(","):
         kind, weight = _weighted(item)
@@ -65,9 +68,10 @@ def _render(request: web.BaseRequest, status: int, phrase: str, sentence: str, h
         body = orjson.dumps({"message": sentence, "code": title, "title": phrase})
         return web.Response(body=body, status=status, headers=headers, content_type="application/json")
     if form == "html":
+        # glanceclient strips tags and shows entities as they are, so quotes, which need none here, stay quotes.
         text = (
             f"<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n  <h1>{title}</h1>\n"
-            f"  {html.escape(sentence)}<br /><br />\n\n\n </body>\n</html>"
+            f"  {html.escape(sentence, quote=False)}<br /><br />\n\n\n </body>\n</html>"
         )
         return web.Response(text=text, status=status, headers=headers, content_type="text/html", charset="UTF-8")
     return web.Response(
