@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -30,6 +30,8 @@ _ANSWER_TIMEOUT = 60
 # InnoDB: lock wait timeout, deadlock (also Galera's certification failure). Nothing was kept.
 _MYSQL_TRY_AGAIN = frozenset({1205, 1213})
 _MYSQL_NO_TABLE = 1146
+# Not reachable, gone, lost, too many connections: the server may only be starting.
+_MYSQL_NOT_YET = frozenset({2002, 2003, 2006, 2013, 1040, 1203})
 # SQLITE_BUSY and SQLITE_LOCKED, the low byte of the extended code.
 _SQLITE_TRY_AGAIN = frozenset({5, 6})
 
@@ -85,6 +87,23 @@ class Database:
         # for.
         self._begin = "BEGIN IMMEDIATE" if self.is_sqlite else "START TRANSACTION"
         event.listen(self.engine, "connect", _prepare_sqlite if self.is_sqlite else _prepare_mysql)
+
+    @classmethod
+    def from_config(cls, options: Any) -> Database:
+        """As the options of ``[database]`` say.
+
+        ``ValueError`` when ``connection`` is missing or of an unknown kind.
+        """
+        if not options.connection:
+            raise ValueError("[database] connection is not set: mysql://USER:PASSWORD@HOST/glance, or sqlite:////ABSOLUTE/PATH.")
+        return cls(
+            options.connection,
+            pool_size=options.max_pool_size,
+            max_overflow=options.max_overflow,
+            pool_timeout=options.pool_timeout,
+            recycle_time=options.connection_recycle_time,
+            ssl_ca=options.ssl_ca,
+        )
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work``, which only reads; once more on a new connection when the first one turned out to be
@@ -222,18 +241,22 @@ def translated(error: DBAPIError | PoolTimeout) -> ImageServiceError:
     return RegistryUnavailable("The database does not answer. Try again later.")
 
 
-def connect_patiently(engine: Engine, max_retries: int, retry_interval: int) -> None:
-    """Wait until the database takes connections:
+def connect_patiently(database: Database, max_retries: int, retry_interval: int) -> None:
+    """Wait until the database server takes connections: ``max_retries`` more tries (-1: for ever),
+    ``retry_interval`` seconds apart.
 
-    ``max_retries`` more tries (-1: for ever), ``retry_interval`` seconds apart.
+    ``RegistryUnavailable`` with the database's own words, at once where waiting does not help (a wrong
+    password, no such folder).
     """
     tried = 0
     while True:
         try:
-            engine.connect().close()
+            database.engine.connect().close()
         except DBAPIError as error:
-            if 0 <= max_retries <= tried:
-                raise RegistryUnavailable("The database does not take connections; see [database] connection.") from error
+            hopeless = database.is_sqlite or mysql_code(error) not in _MYSQL_NOT_YET
+            if hopeless or 0 <= max_retries <= tried:
+                words = getattr(error.orig, "args", ("",))[-1]
+                raise RegistryUnavailable(f"The database does not take connections: {words}.") from error
             tried += 1
             LOG.warning("The database does not answer; try %d follows in %d s", tried, retry_interval)
             time.sleep(retry_interval)

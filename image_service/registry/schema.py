@@ -111,24 +111,27 @@ def contract(database: Database) -> None:
 
 
 def sync(database: Database) -> bool:
-    """All three steps. Did anything change? Hosts that do it at the same time come one after the other."""
+    """All three steps. Did this call change anything? Hosts that do it at the same time come one after the other."""
     with _locked(database) as connection:
-        before = version(connection)
-        _expand(connection)
+        expanded = _expand(connection)
     moved = migrate(database)
     with _locked(database) as connection:
-        _contract(connection)
-        return moved > 0 or version(connection) != before
+        contracted = _contract(connection)
+    return expanded or moved > 0 or contracted
 
 
-def _expand(connection: Connection) -> None:
-    if version(connection).expand < EXPAND:
+def _expand(connection: Connection) -> bool:
+    missing = version(connection).expand < EXPAND
+    if missing:
         _upgrade(connection, f"expand_{EXPAND:04d}")
+    return missing
 
 
-def _contract(connection: Connection) -> None:
-    if version(connection).contract < CONTRACT:
+def _contract(connection: Connection) -> bool:
+    missing = version(connection).contract < CONTRACT
+    if missing:
         _upgrade(connection, f"contract_{CONTRACT:04d}")
+    return missing
 
 
 def _upgrade(connection: Connection, revision: str) -> None:

@@ -1,0 +1,249 @@
+"""``image-manage db``, as an operator runs it: real processes on SQLite and MariaDB."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect, text, update
+
+from image_service.errors import Duplicate, RegistryUnavailable
+from image_service.model import Image, Status, new_id, now
+from image_service.registry import schema
+from image_service.registry.database import DatabaseRegistry
+from image_service.registry.engine import Database
+from image_service.registry.tables import IMAGES, METADATA
+
+Manage = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind."""
+    if request.param == "mariadb":
+        new: str = request.getfixturevalue("mariadb").new_database()
+        return new
+    return f"sqlite:///{tmp_path}/registry.db"
+
+
+def command(conf: Path, *words: str) -> list[str]:
+    return [str(Path(sys.executable).parent / "image-manage"), "--config-file", str(conf), *words]
+
+
+def write_conf(folder: Path, url: str) -> Path:
+    conf = folder / "glance-registry.conf"
+    conf.write_text(f"[database]\nconnection = {url}\n")
+    return conf
+
+
+@pytest.fixture
+def manage(url: str, tmp_path: Path) -> Manage:
+    """Run ``image-manage`` on the database."""
+    conf = write_conf(tmp_path, url)
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command(conf, *words), capture_output=True, text=True, timeout=120, check=False)
+
+    return run
+
+
+def test_sync_makes_the_schema_once(manage: Manage) -> None:
+    first, second = manage("db", "sync"), manage("db_sync")
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "it was changed" in first.stdout
+    assert "nothing was to do" in second.stdout
+    assert manage("db", "version").stdout == "expand_0001 contract_0001\n"
+
+
+def test_check_names_the_next_step(manage: Manage) -> None:
+    assert manage("db", "check").returncode == 3
+    early = manage("db", "contract")
+    assert early.returncode == 1
+    assert "image-manage db expand" in early.stdout
+    assert manage("db", "expand").returncode == 0
+    assert manage("db", "check").returncode == 5
+    assert manage("db", "migrate").returncode == 0
+    assert manage("db", "contract").returncode == 0
+    assert manage("db", "check").returncode == 0
+
+
+def test_data_that_is_to_be_moved_is_a_step(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [700]
+
+    def move(_connection: object, most: int) -> int:
+        moved = min(most, left[0])
+        left[0] -= moved
+        return moved
+
+    pending = schema.DataMigration("example", lambda _connection: left[0] > 0, move)
+    monkeypatch.setattr(schema, "DATA_MIGRATIONS", (pending,))
+    database = Database(url)
+    schema.expand(database)
+    assert database.read(schema.next_step) == "migrate"
+    with pytest.raises(ValueError, match="image-manage db migrate"):
+        schema.contract(database)
+    assert schema.migrate(database) == 700
+    assert database.read(schema.next_step) == "contract"
+    database.close()
+
+
+def test_many_hosts_may_sync_at_once(manage: Manage, tmp_path: Path) -> None:
+    runs = [
+        subprocess.Popen(
+            command(tmp_path / "glance-registry.conf", "db", "sync"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    outputs = [run.communicate(timeout=120) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], outputs
+    assert sum("it was changed" in out for out, _ in outputs) == 1
+    assert manage("db", "check").returncode == 0
+
+
+def test_migrations_make_what_the_tables_say(url: str) -> None:
+    database = Database(url)
+    schema.sync(database)
+    with database.engine.connect() as connection:
+        made = inspect(connection)
+        for table in METADATA.sorted_tables:
+            columns = {c["name"]: (str(c["type"]).split(" ")[0], c["nullable"]) for c in made.get_columns(table.name)}
+            wanted = {c.name: (c.type.compile(connection.dialect), c.nullable) for c in table.columns}
+            assert _plain(columns) == _plain(wanted), table.name
+            indexes = {index["name"]: index["column_names"] for index in made.get_indexes(table.name)}
+            assert indexes == {index.name: [c.name for c in index.columns] for index in table.indexes}, table.name
+            assert made.get_pk_constraint(table.name)["constrained_columns"] == [c.name for c in table.primary_key]
+    database.close()
+
+
+def _plain(columns: dict[str, tuple[str, bool]]) -> dict[str, tuple[str, bool]]:
+    """MariaDB has no BOOL of its own and prints its integers with a width; a DATETIME prints without its precision."""
+    same = {"BOOL": "TINYINT", "BOOLEAN": "TINYINT", "DATETIME(6)": "DATETIME"}
+    found = {}
+    for name, (kind, nullable) in columns.items():
+        bare = kind.split("(")[0] if "INT" in kind else kind
+        found[name] = (same.get(bare, bare), nullable)
+    return found
+
+
+def test_an_interrupted_first_run_is_finished(url: str) -> None:
+    if url.startswith("sqlite"):
+        pytest.skip("SQLite undoes what was not finished")
+    database = Database(url)
+    schema.expand(database)
+    with database.engine.connect() as connection:
+        for statement in (
+            "DELETE FROM alembic_version",
+            "DROP TABLE image_uploads",
+            "DROP INDEX ix_images_owner ON images",
+        ):
+            connection.execute(text(statement))
+    schema.sync(database)
+    with database.engine.connect() as connection:
+        assert inspect(connection).has_table("image_uploads")
+        assert "ix_images_owner" in {index["name"] for index in inspect(connection).get_indexes("images")}
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("applied", "fits"),
+    [
+        (["expand_0001", "contract_0001"], True),
+        (["expand_0001"], True),
+        (["expand_0002", "contract_0001"], True),
+        (["expand_0002", "contract_0002"], False),
+        ([], False),
+        (None, False),
+    ],
+)
+def test_a_process_runs_on_its_schema_and_on_the_next_expanded_one(url: str, applied: list[str] | None, fits: bool) -> None:
+    database = Database(url)
+    schema.sync(database)
+    with database.engine.connect() as connection:
+        connection.execute(text("DELETE FROM alembic_version"))
+        for revision in applied or []:
+            connection.execute(text(f"INSERT INTO alembic_version VALUES ('{revision}')"))
+        if applied is None:
+            connection.execute(text("DROP TABLE alembic_version"))
+    database.close()
+
+    async def check() -> None:
+        registry = DatabaseRegistry(url)
+        try:
+            await registry.check()
+        finally:
+            await registry.close()
+
+    if fits:
+        asyncio.run(check())
+    else:
+        with pytest.raises(RegistryUnavailable):
+            asyncio.run(check())
+
+
+def test_purge_erases_and_keeps_the_id(manage: Manage, url: str) -> None:
+    assert manage("db", "sync").returncode == 0
+    old, fresh, pending = new_id(), new_id(), new_id()
+
+    async def fill() -> None:
+        registry = DatabaseRegistry(url)
+        for image_id in (old, fresh, pending):
+            status = Status.PENDING_DELETE if image_id == pending else Status.DELETED
+            await registry.create_image(Image(id=image_id, name="secret plan", owner="p", status=status, size=3))
+            await registry.delete_image(image_id)
+        await registry.close()
+
+    asyncio.run(fill())
+    database = Database(url)
+    aged = update(IMAGES).where(IMAGES.c.id != fresh).values(deleted_at=now() - timedelta(days=31))
+    database.write(lambda connection: connection.execute(aged))
+    database.close()
+    first, second = manage("db", "purge"), manage("db", "purge", "--age_in_days", "0", "--max_rows", "-1")
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr
+    assert first.stdout.startswith("1 deleted")
+    assert second.stdout.startswith("1 deleted")
+
+    async def look() -> None:
+        registry = DatabaseRegistry(url)
+        for image_id, name in ((old, None), (fresh, None), (pending, "secret plan")):
+            image = await registry.get_image(image_id, include_deleted=True)
+            assert (image.name, image.deleted) == (name, True)
+            with pytest.raises(Duplicate):
+                await registry.create_image(Image(id=image_id))
+        await registry.close()
+
+    asyncio.run(look())
+
+
+@pytest.mark.parametrize("words", [("--age_in_days", "-1"), ("--max_rows", "0"), ("--max_rows", "x")])
+def test_purge_refuses_nonsense(manage: Manage, words: tuple[str, str]) -> None:
+    assert manage("db", "purge", *words).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "sentence"),
+    [
+        ("", 2, "connection is not set"),
+        ("connection = postgresql://a:hunter2@b/c", 2, "postgresql is not supported"),
+        ("connection = sqlite:////nowhere/at/all.db", 1, "unable to open database file"),
+        ("connection = mysql://a:hunter2@127.0.0.1:1/c\nmax_retries = 1\nretry_interval = 0", 1, "Connection refused"),
+        ("sql_connection = sqlite:////nowhere/at/all.db", 1, "unable to open database file"),
+    ],
+)
+def test_a_database_that_cannot_be_had_is_a_sentence(tmp_path: Path, line: str, code: int, sentence: str) -> None:
+    conf = tmp_path / "glance-registry.conf"
+    conf.write_text(f"[database]\n{line}\n")
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    run = subprocess.run(command(conf, "db", "sync"), capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert run.returncode == code, run.stderr
+    assert sentence in run.stderr
+    assert "Traceback" not in run.stderr
+    assert "hunter2" not in run.stdout + run.stderr
