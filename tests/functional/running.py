@@ -30,7 +30,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(look: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
+def eventually(look: Callable[[], T | None], what: str, patience: float = PATIENCE) -> T:
     """The first true answer of ``look``."""
     end = time.monotonic() + patience
     while True:
