@@ -51,8 +51,15 @@ def check_attributes(service: Service, image: Image) -> None:
             raise InvalidValue(f"Image {name} must be between 0 and {MAX_INTEGER} ({number} specified).")
     if any(len(name) > MAX_NAME for name in (*image.properties, *image.tags)):
         raise InvalidValue(f"The name of a property, and a tag, may have {MAX_NAME} characters.")
+    _check_texts(image.name, image.owner, *image.properties, *image.properties.values(), *image.tags)
     service.limits.check_properties(len(image.properties))
     service.limits.check_tags(len(image.tags))
+
+
+def _check_texts(*texts: str | None) -> None:
+    """A zero byte ends a text in too many programs that read it later."""
+    if any(text and "\0" in text for text in texts):
+        raise InvalidValue("A text may not have zero bytes in it.")
 
 
 def _check_format(kind: str, value: str | None, allowed: tuple[str, ...]) -> None:
@@ -219,6 +226,7 @@ async def add_tag(service: Service, image: Image, tag: str) -> None:
     """Put ``tag`` on the image; there already is fine. ``InvalidValue`` over 255 characters, ``LimitExceeded``."""
     if len(tag) > MAX_NAME:
         raise InvalidValue(f"A tag may have {MAX_NAME} characters, this one has {len(tag)}.")
+    _check_texts(tag)
     if tag not in image.tags:
         service.limits.check_tags(len(image.tags) + 1)
         await service.registry.update_image(image.id, ImageChange(add_tags=(tag,)))

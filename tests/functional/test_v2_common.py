@@ -1,4 +1,4 @@
-"""What holds for every address of the Images API v2 (contract C.1, C.2): versions, health, request ids, bodies, methods, errors."""
+"""What holds for every address of the Images API v2 (contract C.1, C.2): versions, health, request ids, methods, errors."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_readiness_names_what_it_looked_at(service: Service) -> None:
     assert answer.json["checks"] == {"registry": "ok", "store:file": "ok", "store:http": "ok"}
 
 
-# -- request ids -----------------------------------------------------------------------------------------------------------------------
+# -- request ids -----------------------------------------------------------------------------------------------------------------
 
 REQUEST_IDS = [
     (None, 200, None),
@@ -113,7 +113,7 @@ def test_an_error_has_a_request_id_too(embedded: Service) -> None:
     assert (answer.status, answer.headers["x-openstack-request-id"][:4]) == (404, "req-")
 
 
-# -- bodies ----------------------------------------------------------------------------------------------------------------------------
+# -- bodies ----------------------------------------------------------------------------------------------------------------------
 
 WITHOUT_BODY = [
     ("GET", "/v2/images/{id}", 200),
@@ -146,7 +146,7 @@ def test_a_list_takes_a_body_and_forgets_it(embedded: Service) -> None:
     assert embedded.ask("GET", "/v2/images?limit=0", b"{}", OCTET_STREAM).status == 200
 
 
-# -- addresses and methods -------------------------------------------------------------------------------------------------------------
+# -- addresses and methods -------------------------------------------------------------------------------------------------------
 
 ALLOWED = [
     ("/v2/images", "GET, POST"),
@@ -230,7 +230,7 @@ def test_an_unknown_and_a_deleted_image_are_not_found(
         assert image_id in answer.text
 
 
-# -- the form of errors ----------------------------------------------------------------------------------------------------------------
+# -- the form of errors ----------------------------------------------------------------------------------------------------------
 
 FORMS = [
     (None, "text/plain"),
