@@ -129,6 +129,7 @@ _OTHER_OPTIONS = frozenset(
         "sql_idle_timeout",
     ]
 )
+NOT_BUILT = "belongs to a feature that this release does not have"
 _OTHER_PREFIXES = (
     "swift_",
     "s3_",
@@ -224,7 +225,7 @@ def _complaint(option: Written, known: dict[str, set[str]]) -> str | None:
         return None
     where = f"{option.file}: [{option.group}] {option.name}"
     if option.group in _OTHER_GROUPS or option.name in _OTHER_OPTIONS or option.name.startswith(_OTHER_PREFIXES):
-        return f"{where} belongs to a feature that this release does not have; it has no effect"
+        return f"{where} {NOT_BUILT}; it has no effect"
     elsewhere = [group for group, names in known.items() if option.name in names]
     if elsewhere:
         return f"{where} has no effect in this section; it belongs to [{elsewhere[0]}]"

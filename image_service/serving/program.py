@@ -13,6 +13,7 @@ from oslo_config import cfg
 from image_service import __version__, config, log
 from image_service.config_check import require_closed_door, require_valid, unknown_options
 from image_service.serving.application import Application, MakeApp
+from image_service.serving.arguments import add_config_arguments
 from image_service.serving.master import Master
 
 LOG = logging.getLogger(__name__)
@@ -53,15 +54,3 @@ def _parse(name: str, program: str, arguments: Sequence[str] | None) -> argparse
     parser.add_argument("--debug", "-d", action="store_true", help="log at level DEBUG")
     parser.add_argument("--version", action="version", version=__version__)
     return parser.parse_args(arguments)
-
-
-def add_config_arguments(parser: argparse.ArgumentParser, program: str) -> None:
-    """``--config-file`` and ``--config-dir``, as every command of ours takes them."""
-    places = f"~/.glance, ~, /etc/glance or /etc, as {program}.conf and {program}.conf.d"
-    parser.add_argument("--config-file", metavar="FILE", action="append", help=f"may be repeated; default: {places}")
-    parser.add_argument(
-        "--config-dir",
-        metavar="FOLDER",
-        action="append",
-        help="folder of further *.conf files; may be repeated",
-    )

@@ -92,7 +92,25 @@ def _holds(store: Store, url: str) -> bool:
     return True
 
 
-def _by_kind(conf: cfg.ConfigOpts) -> Stores:
+def folders(conf: cfg.ConfigOpts) -> list[str]:
+    """The folders of all file stores; makes neither stores nor folders. ``cfg.Error`` as :meth:`Stores.from_config`."""
+    if conf.enabled_backends:
+        file_stores: list[tuple[str, dict[str, object]]] = [
+            (name, {"store": name}) for name, kind in _backends(conf)[0].items() if kind == "file"
+        ]
+    else:
+        file_stores = [("glance_store", {})] if "file" in _kinds(conf)[0] else []
+    found: list[str] = []
+    for group, metadata in file_stores:
+        try:
+            found += [path for path, _ in _folders_of(group, conf[group], metadata)]
+        except ValueError as error:
+            raise cfg.Error(f"[{group}] {error}") from error
+    return found
+
+
+def _kinds(conf: cfg.ConfigOpts) -> tuple[list[str], str]:
+    """The kinds of stores without names, and the default among them."""
     known = [_KINDS[name] for name in conf.glance_store.stores if name in _KINDS]
     for name in conf.glance_store.stores:
         if name not in _KINDS:
@@ -103,25 +121,31 @@ def _by_kind(conf: cfg.ConfigOpts) -> Stores:
             f"[glance_store] default_store = {conf.glance_store.default_store} is none of the stores:"
             " add it to [glance_store] stores"
         )
-    return Stores([_build(conf, kind, kind, "glance_store", {}) for kind in dict.fromkeys(known)], default)
+    return list(dict.fromkeys(known)), default
+
+
+def _backends(conf: cfg.ConfigOpts) -> tuple[dict[str, str], str]:
+    """The kinds of stores with names, and the default among them."""
+    for name, kind in conf.enabled_backends.items():
+        if kind not in _KINDS:
+            raise cfg.Error(f"[DEFAULT] enabled_backends = {name}:{kind} must be one of the kinds file and http")
+        if name.startswith(_RESERVED):
+            raise cfg.Error(f"[DEFAULT] enabled_backends = {name}: a name must not start with {_RESERVED}")
+    backends = {name: _KINDS[kind] for name, kind in conf.enabled_backends.items()}
+    default: str = conf.glance_store.default_backend or (next(iter(backends)) if len(backends) == 1 else "")
+    if default not in backends:
+        raise cfg.Error(f"[glance_store] default_backend = {default} must be one of enabled_backends: {', '.join(backends)}")
+    return backends, default
+
+
+def _by_kind(conf: cfg.ConfigOpts) -> Stores:
+    kinds, default = _kinds(conf)
+    return Stores([_build(conf, kind, kind, "glance_store", {}) for kind in kinds], default)
 
 
 def _named(conf: cfg.ConfigOpts) -> Stores:
-    stores = [_named_store(conf, name, kind) for name, kind in conf.enabled_backends.items()]
-    default: str = conf.glance_store.default_backend or (stores[0].name if len(stores) == 1 else "")
-    if default not in conf.enabled_backends:
-        raise cfg.Error(
-            f"[glance_store] default_backend = {default} must be one of enabled_backends: {', '.join(conf.enabled_backends)}"
-        )
-    return Stores(stores, default, named=True)
-
-
-def _named_store(conf: cfg.ConfigOpts, name: str, kind: str) -> Store:
-    if kind not in _KINDS:
-        raise cfg.Error(f"[DEFAULT] enabled_backends = {name}:{kind} must be one of the kinds file and http")
-    if name.startswith(_RESERVED):
-        raise cfg.Error(f"[DEFAULT] enabled_backends = {name}: a name must not start with {_RESERVED}")
-    return _build(conf, name, _KINDS[kind], name, {"store": name})
+    backends, default = _backends(conf)
+    return Stores([_build(conf, name, kind, name, {"store": name}) for name, kind in backends.items()], default, named=True)
 
 
 def _build(conf: cfg.ConfigOpts, name: str, kind: str, group: str, metadata: dict[str, object]) -> Store:
@@ -136,16 +160,20 @@ def _build(conf: cfg.ConfigOpts, name: str, kind: str, group: str, metadata: dic
 
 
 def _file_store(name: str, options: Any, metadata: dict[str, object]) -> Store:
-    default = str(DEFAULT_DATADIR) if not metadata else f"/var/lib/glance/{name}"
     return FilesystemStore(
         name,
-        _datadirs(options.filesystem_store_datadir, options.filesystem_store_datadirs or [], default),
+        _folders_of(name, options, metadata),
         file_perm=_mode(options.filesystem_store_file_perm),
         chunk_size=options.filesystem_store_chunk_size,
         thin=options.filesystem_thin_provisioning,
         metadata_file=options.filesystem_store_metadata_file,
         location_metadata=metadata,
     )
+
+
+def _folders_of(name: str, options: Any, metadata: dict[str, object]) -> list[tuple[str, int]]:
+    default = f"/var/lib/glance/{name}" if metadata else str(DEFAULT_DATADIR)
+    return _datadirs(options.filesystem_store_datadir, options.filesystem_store_datadirs or [], default)
 
 
 def _mode(digits: int) -> int:
