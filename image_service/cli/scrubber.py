@@ -20,7 +20,7 @@ from image_service.model import now
 from image_service.operations import sweep
 from image_service.registry.interface import Registry
 from image_service.registry.opening import open_registry
-from image_service.serving.program import add_config_arguments
+from image_service.serving.arguments import add_config_arguments
 from image_service.store.stores import Stores
 
 NAME = "image-scrubber"
