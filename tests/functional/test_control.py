@@ -1,0 +1,222 @@
+"""``image-control`` and ``image-manage user``, as an administrator types them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.functional.running import BIN, PATIENCE, Running, eventually, running
+from tests.functional.test_running import SlowUpload
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Running]:
+    with running(tmp_path, f"run_dir = {tmp_path}/run\nlog_file = {tmp_path}/api.log") as found:
+        yield found
+        control(found, "stop")
+
+
+def control(server: Running, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    words = [BIN / "image-control", "--config-file", server.config, *arguments, "api", command]
+    return subprocess.run(words, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
+
+
+def manage(server: Running, *words: str, password: str = "") -> subprocess.CompletedProcess[str]:
+    command = [BIN / "image-manage", "--config-file", server.config, *words]
+    return subprocess.run(command, input=password, capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+
+def pid_of(server: Running) -> int:
+    return int((server.folder / "run" / "glance-api.pid").read_text().split()[0])
+
+
+def test_start_status_restart_stop(server: Running) -> None:
+    assert control(server, "status").returncode == 3
+    assert control(server, "start").returncode == 0
+    assert server.ask("GET", "/v2/images")[0] == 200  # start came back when it serves
+    assert control(server, "status").returncode == 0
+    first = pid_of(server)
+    again = control(server, "start")
+    assert (again.returncode, pid_of(server)) == (0, first)
+    assert "already" in again.stdout
+    assert control(server, "restart").returncode == 0
+    assert pid_of(server) != first
+    assert server.ask("GET", "/v2/images")[0] == 200
+    assert control(server, "stop").returncode == 0
+    assert control(server, "status").returncode == 3
+    assert not Path(f"/proc/{first}").exists()
+    assert control(server, "stop").returncode == 0
+
+
+def test_reload_takes_a_new_configuration(server: Running) -> None:
+    assert control(server, "start").returncode == 0
+    server.configure(f"run_dir = {server.folder}/run\nlog_file = {server.folder}/api.log\npublic_endpoint = http://new:1")
+    assert control(server, "reload").returncode == 0
+    eventually(lambda: b"http://new:1" in server.ask("GET", "/versions")[2], "the new configuration")
+
+
+def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
+    server = Running(tmp_path)
+    server.configure(f"run_dir = {tmp_path}/run\nlog_file = {tmp_path}/api.log")
+    done = control(server, "start")
+    assert done.returncode == 1
+    assert "image-manage db sync" in done.stderr
+    assert control(server, "status").returncode == 3
+
+
+def test_stop_waits_for_a_running_upload(server: Running) -> None:
+    assert control(server, "start").returncode == 0
+    with SlowUpload(server, 8) as up:
+        up.send()
+        early = control(server, "stop", "--timeout", "1")
+        assert early.returncode == 1
+        assert "still finishes" in early.stderr
+        with subprocess.Popen([BIN / "image-control", "--config-file", server.config, "api", "stop"]) as stopping:
+            up.finish()
+            assert stopping.wait(PATIENCE) == 0
+    assert control(server, "status").returncode == 3
+
+
+@pytest.mark.parametrize("since", ["12345", "", "{since}"], ids=["other time", "no time", "same time, other program"])
+def test_a_process_that_is_not_ours_is_never_touched(server: Running, since: str) -> None:
+    (server.folder / "run").mkdir()
+    with subprocess.Popen(["sleep", "600"]) as bystander:
+        started = Path(f"/proc/{bystander.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        pid_file = server.folder / "run" / "glance-api.pid"
+        pid_file.write_text(f"{bystander.pid} {since.format(since=started)}\n")
+        assert control(server, "status").returncode == 3
+        assert control(server, "stop").returncode == 0
+        pid_file.write_text(f"{bystander.pid} {since.format(since=started)}\n")
+        assert control(server, "start").returncode == 0
+        assert pid_of(server) != bystander.pid
+        assert bystander.poll() is None
+        bystander.terminate()
+
+
+def test_a_killed_server_leaves_a_pid_file_that_does_no_harm(server: Running) -> None:
+    assert control(server, "start").returncode == 0
+    pid = pid_of(server)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: control(server, "status").returncode == 3, "seen as not running")
+    eventually(lambda: control(server, "start").returncode == 0, "started again")
+
+
+def test_all_needs_no_registry_that_nobody_configured(server: Running, tmp_path: Path) -> None:
+    (tmp_path / ".glance").mkdir()
+    server.config.rename(tmp_path / ".glance" / "glance-api.conf")
+    environment = {**os.environ, "HOME": str(tmp_path)}
+
+    def everything(command: str) -> int:
+        return subprocess.run([BIN / "image-control", "all", command], env=environment, timeout=PATIENCE, check=False).returncode
+
+    assert everything("start") == 0
+    assert everything("status") == 0
+    assert everything("stop") == 0
+    assert everything("status") == 3
+    (tmp_path / ".glance" / "glance-api.conf").rename(server.config)
+
+
+def test_one_file_for_all_servers_is_refused() -> None:
+    done = subprocess.run(
+        [BIN / "image-control", "--config-file", "x", "all", "start"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "name it" in done.stderr
+
+
+# ---- users ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asking(tmp_path: Path) -> Iterator[Running]:
+    """An image-api with flavor http_basic and no users yet."""
+    sections = (
+        f"[paste_deploy]\nflavor = http_basic\n[oslo_middleware]\nhttp_basic_auth_user_file = {tmp_path}/htpasswd\n"
+        f"[http_basic]\nidentity_file = {tmp_path}/identities.json\n"
+    )
+    with running(tmp_path, sections=sections) as found:
+        yield found
+
+
+def status_of(server: Running, user: str, password: str) -> int:
+    credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return server.ask("GET", "/v2/images", headers={"Authorization": f"Basic {credentials}"})[0]
+
+
+def test_users_are_added_changed_disabled_and_listed_while_the_service_runs(asking: Running) -> None:
+    assert manage(asking, "user", "add", "alice", "--project", "p1", "--role", "admin", password="first secret\n").returncode == 0
+    asking.start_and_wait()
+    assert asking.ask("GET", "/v2/images")[:2][1]["WWW-Authenticate"] == 'Basic realm="image"'
+    assert asking.ask("GET", "/v2/images")[0] == 401
+    assert status_of(asking, "alice", "first secret") == 200
+    assert status_of(asking, "alice", "First secret") == 401
+    assert status_of(asking, "bob", "second secret") == 401
+    assert manage(asking, "user", "add", "bob", "--role", "reader", password="second secret\n").returncode == 0
+    assert status_of(asking, "bob", "second secret") == 200
+    assert manage(asking, "user", "passwd", "bob", password="third secret\n").returncode == 0
+    assert status_of(asking, "bob", "second secret") == 401
+    assert status_of(asking, "bob", "third secret") == 200
+    assert manage(asking, "user", "disable", "bob").returncode == 0
+    assert status_of(asking, "bob", "third secret") == 401
+    listed = manage(asking, "user", "list").stdout
+    assert listed.splitlines() == ["alice\tp1\tadmin\tenabled", "bob\tbob\treader\tdisabled"]
+    assert manage(asking, "user", "enable", "bob").returncode == 0
+    assert status_of(asking, "bob", "third secret") == 200
+    assert "secret" not in asking.log
+
+
+def test_health_is_told_without_a_password(asking: Running) -> None:
+    manage(asking, "user", "add", "alice", password="first secret\n")
+    asking.start_and_wait()
+    assert asking.ask("GET", "/healthcheck")[0::2] == (200, b"OK")
+    assert asking.ask("HEAD", "/healthcheck")[0] == 204
+    status, _, body = asking.ask("GET", "/readiness")
+    assert (status, json.loads(body)["ready"]) == (200, True)
+    assert set(json.loads(body)["checks"]) >= {"registry", "store:file"}
+    (asking.folder / "images").rename(asking.folder / "gone")
+    status, _, body = asking.ask("GET", "/readiness")
+    assert (status, json.loads(body)["ready"]) == (503, False)
+    assert json.loads(body)["checks"]["registry"] == "ok"
+    assert json.loads(body)["checks"]["store:file"] != "ok"
+
+
+@pytest.mark.parametrize(
+    ("words", "password", "code", "sentence"),
+    [
+        (["user", "add", "alice"], "long enough\n", 1, "already"),
+        (["user", "add", "carol"], "short\n", 1, "at least 8"),
+        (["user", "add", "carol"], "x" * 73 + "\n", 1, "72 bytes"),
+        (["user", "add", "carol"], "", 1, "at least 8"),
+        (["user", "add", "ca:rol"], "long enough\n", 1, "colon"),
+        (["user", "passwd", "nobody"], "long enough\n", 1, "no user"),
+        (["user", "disable", "nobody"], "", 1, "no user"),
+        (["user", "add", "carol", "--password", "long enough"], "", 2, "--password"),
+        (["user"], "", 2, "ACTION"),
+    ],
+)
+def test_what_cannot_be_done_with_users(asking: Running, words: list[str], password: str, code: int, sentence: str) -> None:
+    manage(asking, "user", "add", "alice", password="first secret\n")
+    before = [(asking.folder / name).read_bytes() for name in ("htpasswd", "identities.json")]
+    done = manage(asking, *words, password=password)
+    assert (done.returncode, sentence in done.stderr) == (code, True), done.stderr
+    assert [(asking.folder / name).read_bytes() for name in ("htpasswd", "identities.json")] == before
+    assert "Traceback" not in done.stderr
+
+
+def test_user_files_are_for_nobody_else_and_keep_their_mode(asking: Running) -> None:
+    manage(asking, "user", "add", "alice", password="first secret\n")
+    for name in ("htpasswd", "identities.json"):
+        path = asking.folder / name
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        path.chmod(0o600)
+    manage(asking, "user", "add", "bob", password="second secret\n")
+    assert {stat.S_IMODE((asking.folder / name).stat().st_mode) for name in ("htpasswd", "identities.json")} == {0o600}
+    assert not list(asking.folder.glob(".htpasswd*"))
