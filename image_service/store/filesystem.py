@@ -46,6 +46,7 @@ LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DEFAULT_CHUNK = 65536
+_READ_AHEAD = 1 << 30  # bytes of a new image that are brought into the page cache
 _THREADS = 16
 _UUID = r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}"
 _NAME = re.compile(rf"(?P<image>{_UUID})|\.(?P<partial>{_UUID})\.(?P<upload>{_UUID})\.part", re.IGNORECASE)
@@ -77,6 +78,7 @@ class FileWriter(StoreWriter):
             await self._store.run(self._part.commit, missing=UploadLost("The upload was declared dead, its bytes were removed."))
         finally:
             await self._store.run(self._part.close)
+        self._store.warm(self._part.final)
         return Stored(f"file://{self._part.final}", self._part.size, dict(self._metadata))
 
     async def abort(self) -> None:
@@ -117,6 +119,14 @@ class FilesystemStore(Store):
         for folder, _ in self.datadirs:
             with suppress(OSError):  # check() says what is wrong with it
                 folder.mkdir(parents=True, exist_ok=True)
+
+    def warm(self, path: Path) -> None:
+        """Begin to read a file that was written past the page cache: what was just uploaded is what is downloaded next.
+
+        Nobody waits for it, and what it cannot read it leaves to the download.
+        """
+        with suppress(RuntimeError):  # the threads are ending
+            self._threads.submit(_read_ahead, path)
 
     async def run(self, call: Callable[..., T], *args: object, missing: ImageServiceError | None = None) -> T:
         """Run a blocking ``call`` in the store's threads; its ``OSError`` becomes ``missing`` or the store
@@ -281,6 +291,11 @@ class FilesystemStore(Store):
     async def close(self) -> None:
         """End the threads when they have nothing left to do."""
         self._threads.shutdown(wait=False)
+
+
+def _read_ahead(path: Path) -> None:
+    with suppress(OSError), path.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, _READ_AHEAD, os.POSIX_FADV_WILLNEED)
 
 
 def _some(found: Iterator[StoredObject]) -> list[StoredObject]:
