@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from oslo_config import cfg
 
 from image_service import config
-from image_service.config_findings import Finding, findings
+from image_service.cli.config_findings import Finding, findings
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

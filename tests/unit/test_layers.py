@@ -3,7 +3,7 @@
     cli, api, registry.server, serving     who is spoken to
     operations                             what can be done to images
     transfer, registry, store              bytes in motion, what is known, where bytes are kept
-    model, context, config, errors, faults
+    model, context, config, config_check, errors, faults, log
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ FLOORS = {
     "model": GROUND,
     "context": GROUND,
     "config": GROUND,
+    "config_check": GROUND,
+    "log": GROUND,
     "errors": GROUND,
     "faults": GROUND,
 }
