@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from html.parser import HTMLParser
-
 import pytest
 
 from tests.functional.service import OCTET_STREAM, Service
@@ -200,7 +198,7 @@ def test_bytes_in_a_path_that_are_no_text_are_refused(embedded: Service) -> None
     assert embedded.ask("PUT", f"/v2/images/{NOBODY}/tags/%ff").status == 400
 
 
-NOT_FOUND_EVERYWHERE = [
+NOT_FOUND_EVERYWHERE: list[tuple[str, str, object, dict[str, str]]] = [
     ("GET", "", None, {}),
     ("PATCH", "", [], V21),
     ("DELETE", "", None, {}),
@@ -234,7 +232,7 @@ def test_an_unknown_and_a_deleted_image_are_not_found(
 
 FORMS = [
     (None, "text/plain"),
-    ("", "text/plain"),
+    ("", "application/json"),  # ours: openstacksdk's PATCH, which shows its user no plain text
     ("text/plain", "text/plain"),
     ("*/*", "text/html"),
     ("text/html", "text/html"),
@@ -260,8 +258,4 @@ def test_accept_chooses_the_form_of_an_error(embedded: Service, accept: str | No
 
 def test_what_a_client_wrote_is_no_markup_in_the_answer(embedded: Service) -> None:
     answer = embedded.ask("GET", "/v2/images/%3Cscript%3E", headers={"Accept": "text/html"})
-    tags: list[str] = []
-    parser = HTMLParser()
-    parser.handle_starttag = lambda tag, _attributes: tags.append(tag)  # type: ignore[method-assign]
-    parser.feed(answer.text)
-    assert (answer.status, "script" in tags, "&lt;script&gt;" in answer.text) == (404, False, True)
+    assert (answer.status, "<script>" in answer.text, "&lt;script&gt;" in answer.text) == (404, False, True)

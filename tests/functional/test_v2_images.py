@@ -14,7 +14,7 @@ from tests.functional.v2 import TIME, UUID, V21, patch, show
 DISK = ["ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop"]
 CONTAINER = ["ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed"]
 
-EMPTY = {
+EMPTY: dict[str, Any] = {
     "name": None,
     "disk_format": None,
     "container_format": None,

@@ -68,7 +68,8 @@ OVERWRITES: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
 
 
 def _fresh(service: Service) -> dict[str, Any]:
-    return service.image(name="n", tags=["t"], p="v", **{"q/r~s": "w"})
+    attributes: dict[str, Any] = {"name": "n", "tags": ["t"], "p": "v", "q/r~s": "w"}
+    return service.image(**attributes)
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["v2.1", "v2.0"])
@@ -131,7 +132,8 @@ REFUSALS: list[tuple[Any, int, str]] = [
     *(
         ([remove(f"/{name}")], 403, f"Property {name} may not be removed.")
         for name in (
-            "name", "disk_format", "container_format", "visibility", "tags", "protected", "os_hidden", "min_disk", "min_ram", "owner",
+            "name", "disk_format", "container_format", "visibility", "tags", "protected", "os_hidden", "min_disk", "min_ram",
+            "owner",
         )
     ),
     # What nobody sets.

@@ -1,0 +1,209 @@
+"""Data down (contract C.7): all of it, ranges in both forms, conditions, and data that the store has lost."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.functional.running import eventually
+from tests.functional.service import Service
+from tests.functional.v2 import ADMIN, A, B, download, patch
+
+DATA = bytes(range(100))
+MD5 = hashlib.md5(DATA, usedforsecurity=False).hexdigest()
+ETAG = f'"{MD5}"'
+
+
+@pytest.fixture
+def image_id(embedded: Service) -> Iterator[str]:
+    """An active image of a hundred bytes."""
+    image = embedded.image(DATA)
+    yield image["id"]
+    embedded.ask("DELETE", f"/v2/images/{image['id']}")
+
+
+def test_all_data_come_with_their_length_and_hash(service: Service) -> None:
+    image = service.image(DATA)
+    answer = download(service, image["id"])
+    assert (answer.status, answer.body) == (200, DATA)
+    wanted = {
+        "content-type": "application/octet-stream",
+        "content-length": "100",
+        "content-md5": MD5,
+        "etag": ETAG,
+        "accept-ranges": "bytes",
+    }
+    assert {name: answer.headers.get(name) for name in wanted} == wanted
+
+
+def test_an_image_without_data_is_an_empty_answer(service: Service) -> None:
+    answer = download(service, service.image()["id"])
+    assert (answer.status, answer.body) == (204, b"")
+
+
+# header, status, first and last byte that come
+RANGES: list[tuple[str, int, tuple[int, int] | None]] = [
+    ("bytes=0-0", 206, (0, 0)),
+    ("bytes=0-9", 206, (0, 9)),
+    ("bytes=10-19", 206, (10, 19)),
+    ("bytes=90-", 206, (90, 99)),
+    ("bytes=0-", 206, (0, 99)),
+    ("bytes=99-99", 206, (99, 99)),
+    ("bytes=90-1000", 206, (90, 99)),
+    ("bytes=0-18446744073709551616", 200, None),  # longer than any number that is looked at
+    ("bytes=-10", 206, (90, 99)),
+    ("bytes=-1000", 206, (0, 99)),
+    ("Bytes=0-9", 206, (0, 9)),
+    ("bytes= 0-9", 206, (0, 9)),
+    ("bytes=100-", 416, None),
+    ("bytes=100-200", 416, None),
+    ("bytes=-0", 416, None),
+    ("bytes=0-9,20-29", 400, None),
+    # RFC 9110 14.2: what is not understood is ignored.
+    ("bytes=9-3", 200, None),
+    ("bytes=a-b", 200, None),
+    ("bytes=-", 200, None),
+    ("bytes=", 200, None),
+    ("bytes", 200, None),
+    ("items=0-3", 200, None),
+    ("0-3", 200, None),
+    ("bytes=1.5-3", 200, None),
+]
+
+
+@pytest.mark.parametrize(("wanted", "status", "part"), RANGES, ids=str)
+def test_a_range_is_answered_with_its_bytes(
+    embedded: Service, image_id: str, wanted: str, status: int, part: tuple[int, int] | None
+) -> None:
+    answer = download(embedded, image_id, {"Range": wanted})
+    assert answer.status == status
+    if part is not None:
+        first, last = part
+        assert answer.body == DATA[first : last + 1]
+        assert answer.headers["content-range"] == f"bytes {first}-{last}/100"
+        assert answer.headers["content-length"] == str(last - first + 1)
+        assert answer.headers["content-md5"] == MD5  # of the whole, as Glance's
+    elif status == 200:
+        assert (answer.body, answer.headers.get("content-range")) == (DATA, None)
+    elif status == 416:
+        assert answer.headers["content-range"] == "bytes */100"
+        assert "Invalid start position" in answer.text
+
+
+OLD_RANGES: list[tuple[str, int, bytes | None]] = [
+    ("bytes 0-9/*", 206, DATA[:10]),
+    ("bytes 0-9/100", 206, DATA[:10]),
+    ("bytes 90-99/100", 206, DATA[90:]),
+    ("bytes 90-100/*", 416, None),
+    ("bytes 100-110/*", 416, None),
+    ("bytes 9-3/*", 416, None),
+    ("bytes */100", 416, None),
+    ("nonsense", 416, None),
+]
+
+
+@pytest.mark.parametrize(("wanted", "status", "data"), OLD_RANGES)
+def test_old_clients_ask_for_a_range_with_content_range(
+    embedded: Service, image_id: str, wanted: str, status: int, data: bytes | None
+) -> None:
+    answer = download(embedded, image_id, {"Content-Range": wanted})
+    assert answer.status == status
+    assert data is None or answer.body == data
+
+
+def test_range_wins_over_content_range(embedded: Service, image_id: str) -> None:
+    answer = download(embedded, image_id, {"Range": "bytes=5-6", "Content-Range": "bytes 0-9/*"})
+    assert (answer.status, answer.body) == (206, DATA[5:7])
+
+
+def test_an_empty_image_has_no_range(embedded: Service) -> None:
+    image = embedded.image(b"")
+    assert download(embedded, image["id"]).body == b""
+    assert download(embedded, image["id"], {"Range": "bytes=0-0"}).status == 416
+
+
+CONDITIONS: list[tuple[dict[str, str], int]] = [
+    ({"If-None-Match": ETAG}, 304),
+    ({"If-None-Match": f"W/{ETAG}"}, 304),
+    ({"If-None-Match": f'"other", {ETAG}'}, 304),
+    ({"If-None-Match": "*"}, 304),
+    ({"If-None-Match": '"other"'}, 200),
+    ({"If-Match": ETAG}, 200),
+    ({"If-Match": f'"other", {ETAG}'}, 200),
+    ({"If-Match": "*"}, 200),
+    ({"If-Match": '"other"'}, 412),
+    ({"If-Match": '"other"', "If-None-Match": ETAG}, 412),
+    ({"If-None-Match": ETAG, "Range": "bytes=0-9"}, 304),
+    ({"If-Match": ETAG, "Range": "bytes=0-9"}, 206),
+    ({"If-Range": ETAG, "Range": "bytes=0-9"}, 206),
+    ({"If-Range": '"other"', "Range": "bytes=0-9"}, 200),
+    ({"If-Range": f"W/{ETAG}", "Range": "bytes=0-9"}, 200),  # a weak tag is good for nothing here
+    ({"If-Range": '"other"', "Range": "bytes=100-"}, 200),
+    ({"If-Range": ETAG}, 200),
+]
+
+
+@pytest.mark.parametrize(("headers", "status"), CONDITIONS, ids=str)
+def test_conditions_are_judged_against_the_checksum(
+    embedded: Service, image_id: str, headers: dict[str, str], status: int
+) -> None:
+    answer = download(embedded, image_id, headers)
+    assert answer.status == status
+    assert len(answer.body) == {200: 100, 206: 10, 304: 0}.get(status, len(answer.body))
+    if status == 304:
+        assert answer.headers["etag"] == ETAG
+
+
+# -- lost data -----------------------------------------------------------------------------------------------------------------
+
+
+def _lose(service: Service, image_id: str) -> None:
+    (service.images / image_id).unlink()
+
+
+def _cut(service: Service, image_id: str) -> None:
+    (service.images / image_id).write_bytes(DATA[:50])
+
+
+@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=0-9"}], ids=str)
+@pytest.mark.parametrize("loss", [_lose, _cut])
+def test_lost_data_are_an_error_with_a_message_and_a_line_in_the_log(
+    service: Service, loss: Any, headers: dict[str, str]
+) -> None:
+    image = service.image(DATA)
+    loss(service, image["id"])
+    answer = download(service, image["id"], headers)
+    assert answer.status == 404
+    assert "missing from the store" in answer.text
+    assert str(service.images) not in answer.text
+    eventually(lambda: f"LOST DATA: image {image['id']}" in service.log, "the loss is logged")
+
+
+# -- who may, and when ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_deactivated_image_is_read_by_administrators_alone(trusting: Service) -> None:
+    image = trusting.image(DATA, headers=A)
+    assert trusting.ask("POST", f"/v2/images/{image['id']}/actions/deactivate", headers=ADMIN).status == 204
+    refused = download(trusting, image["id"], A)
+    assert refused.status == 403
+    assert "The requested image has been deactivated. Image data download is forbidden." in refused.text
+    assert download(trusting, image["id"], ADMIN).body == DATA
+    assert trusting.ask("POST", f"/v2/images/{image['id']}/actions/reactivate", headers=ADMIN).status == 204
+    assert download(trusting, image["id"], A).body == DATA
+
+
+def test_data_follow_the_visibility_of_their_image(trusting: Service) -> None:
+    image = trusting.image(DATA, headers=A, visibility="private")
+    assert download(trusting, image["id"], B).status == 404
+    community = [{"op": "replace", "path": "/visibility", "value": "community"}]
+    assert patch(trusting, image["id"], community, A).status == 200
+    assert download(trusting, image["id"], B).body == DATA
+
+
+def test_prefer_wants_stores_that_have_names(embedded: Service, image_id: str) -> None:
+    answer = embedded.ask("GET", f"/v2/images/{image_id}/file?prefer=fast")
+    assert (answer.status, "enabled_backends" in answer.text) == (400, True)
