@@ -28,7 +28,7 @@ _SUSPICIOUS = 10
 _WITHOUT_BYTES = frozenset({Status.QUEUED, Status.KILLED})
 
 
-# -- dead uploads --------------------------------------------------------------------------------------------
+# -- dead uploads --
 
 
 async def sweep_dead_uploads(registry: Registry, stores: Stores, lease_seconds: float) -> list[UploadLease]:
@@ -40,7 +40,8 @@ async def sweep_dead_uploads(registry: Registry, stores: Stores, lease_seconds: 
     done = []
     for lease in await registry.claim_dead_uploads(lease_seconds):
         try:
-            await stores.get(lease.store).discard(lease.image_id, None)
+            if not await _has_bytes(registry, lease.image_id):
+                await stores.get(lease.store).discard(lease.image_id, None)
             await registry.end_upload(lease.image_id, lease.upload_id, failure(lease.kind))
         except UploadLost:
             LOG.info("the image %s of a dead upload was deleted", lease.image_id)
@@ -52,7 +53,13 @@ async def sweep_dead_uploads(registry: Registry, stores: Stores, lease_seconds: 
     return done
 
 
-# -- deletes -------------------------------------------------------------------------------------------------
+async def _has_bytes(registry: Registry, image_id: str) -> bool:
+    """Whether somebody gave the image a location while the lease was held (registry API v1); then its file may be that one."""
+    image = await registry.get_image(image_id, include_deleted=True)
+    return bool(image.locations) and not image.deleted
+
+
+# -- deletes --
 
 
 @dataclass(slots=True)
@@ -122,7 +129,7 @@ async def _pages(registry: Registry, query: ImageQuery) -> AsyncIterator[list[Im
         query = replace(query, marker=page[-1].id)
 
 
-# -- bytes and images that lost each other -------------------------------------------------------------------
+# -- bytes and images that lost each other --
 
 
 @dataclass(slots=True)

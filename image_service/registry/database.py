@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from image_service.errors import UploadLost
 from image_service.model import Image, Member, Status, UploadLease
 from image_service.registry import lookups, pages, queries, schema, writes
 from image_service.registry.engine import Database
@@ -93,7 +94,10 @@ class DatabaseRegistry(Registry):
         return await self._write(lambda connection: writes.renew_upload(connection, image_id, upload_id))
 
     async def end_upload(self, image_id: str, upload_id: str, change: ImageChange) -> Image:
-        return await self._change(writes.end_upload, image_id, upload_id, change)
+        image = await self._change(writes.end_upload, image_id, upload_id, change)
+        if isinstance(image, UploadLost):
+            raise image
+        return image
 
     async def claim_dead_uploads(self, older_than: float) -> list[UploadLease]:
         return await self._write(lambda connection: writes.claim_dead_uploads(connection, older_than))

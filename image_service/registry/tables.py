@@ -99,6 +99,8 @@ IMAGE_LOCATIONS = Table(
     Column("value", LONG_TEXT, nullable=False),
     Column("meta_data", LONG_TEXT, nullable=False),
     Column("status", String(30), nullable=False),
+    # A number names one location for ever, as it does on MariaDB.
+    sqlite_autoincrement=True,
 )
 Index("ix_image_locations_image_id", IMAGE_LOCATIONS.c.image_id)
 
@@ -110,7 +112,7 @@ IMAGE_TAGS = Table(
 )
 Index("ix_image_tags_value", IMAGE_TAGS.c.value, IMAGE_TAGS.c.image_id)
 
-# Leases of running uploads; a row is there only while somebody writes the image's bytes.
+# Leases of uploads; a row is there while somebody writes the image's bytes, or has left some of them.
 IMAGE_UPLOADS = Table(
     "image_uploads",
     METADATA,
@@ -122,5 +124,5 @@ IMAGE_UPLOADS = Table(
 )
 Index("ix_image_uploads_renewed_at", IMAGE_UPLOADS.c.renewed_at)
 
-# What is really deleted with its image.
-BELONGINGS = (IMAGE_PROPERTIES, IMAGE_MEMBERS, IMAGE_LOCATIONS, IMAGE_TAGS, IMAGE_UPLOADS)
+# What is really deleted with its image. The lease of an upload is not: it leads the sweep to the bytes that are left.
+BELONGINGS = (IMAGE_PROPERTIES, IMAGE_MEMBERS, IMAGE_LOCATIONS, IMAGE_TAGS)

@@ -37,7 +37,7 @@ _COLUMNS = tuple(column.name for column in IMAGES.c)
 _OWN_COLUMNS = frozenset({"id", "deleted", "deleted_at", "created_at", "updated_at"})
 
 
-# -- images --------------------------------------------------------------------------------------------------
+# -- images --
 
 
 def create_image(connection: Connection, statements: Statements, image: Image) -> Image:
@@ -66,13 +66,11 @@ def update_image(
 ) -> Image:
     """Apply ``change`` to an image whose status is one of ``from_status``.
 
-    A change of its status ends a running upload's lease.
+    The lease of a running upload stays even when the status moves: whoever holds it has bytes to remove.
     """
     status = _lock(connection, image_id)
     if from_status is not None and status not in from_status:
         raise _wrong_status(image_id, status)
-    if change.values.get("status", status) != status:
-        connection.execute(delete(IMAGE_UPLOADS).where(IMAGE_UPLOADS.c.image_id == image_id))
     return _apply(connection, statements, image_id, change)
 
 
@@ -211,7 +209,7 @@ def _wrong_status(image_id: str, status: str) -> WrongStatus:
     return WrongStatus(f"Image {image_id} is {status}; another request may have been faster.")
 
 
-# -- uploads -------------------------------------------------------------------------------------------------
+# -- uploads --
 
 
 def begin_upload(connection: Connection, statements: Statements, lease: UploadLease, from_status: Collection[Status]) -> Image:
@@ -228,20 +226,30 @@ def begin_upload(connection: Connection, statements: Statements, lease: UploadLe
 
 
 def renew_upload(connection: Connection, image_id: str, upload_id: str) -> bool:
-    """Move ``renewed_at`` of a lease that is still held."""
-    ours = update(IMAGE_UPLOADS).where(IMAGE_UPLOADS.c.image_id == image_id, IMAGE_UPLOADS.c.upload_id == upload_id)
+    """Move ``renewed_at`` of a lease that is still held, of an image that is still saving."""
+    saving = select(IMAGES.c.id).where(IMAGES.c.id == image_id, IMAGES.c.status == Status.SAVING, IMAGES.c.deleted.is_(False))
+    ours = update(IMAGE_UPLOADS).where(
+        IMAGE_UPLOADS.c.image_id == image_id, IMAGE_UPLOADS.c.upload_id == upload_id, saving.exists()
+    )
     return connection.execute(ours.values(renewed_at=_database_time(connection))).rowcount == 1
 
 
-def end_upload(connection: Connection, statements: Statements, image_id: str, upload_id: str, change: ImageChange) -> Image:
-    """Lease out, outcome in. Whoever deletes an image, or changes its status, has ended the lease before."""
+def end_upload(
+    connection: Connection, statements: Statements, image_id: str, upload_id: str, change: ImageChange
+) -> Image | UploadLost:
+    """Lease out, outcome in. Of an image that was deleted or moved meanwhile only the lease goes.
+
+    The error is returned then, for raising it here would bring the lease back.
+    """
     try:
-        _lock(connection, image_id)
+        status = _lock(connection, image_id)
     except NotFound:
-        raise _upload_lost(image_id) from None
+        status = Status.DELETED
     ours = delete(IMAGE_UPLOADS).where(IMAGE_UPLOADS.c.image_id == image_id, IMAGE_UPLOADS.c.upload_id == upload_id)
     if connection.execute(ours).rowcount != 1:
         raise _upload_lost(image_id)
+    if status is not Status.SAVING:
+        return _upload_lost(image_id)
     return _apply(connection, statements, image_id, change)
 
 
@@ -279,7 +287,7 @@ def _upload_lost(image_id: str) -> UploadLost:
     return UploadLost(f"The upload to image {image_id} has ended: the image was deleted, or the upload was silent too long.")
 
 
-# -- members -------------------------------------------------------------------------------------------------
+# -- members --
 
 
 def create_member(connection: Connection, member: Member) -> Member:

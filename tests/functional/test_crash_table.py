@@ -244,6 +244,19 @@ def test_after_all_those_clients(running: Service) -> None:
     assert {image.status for image in images(running).values()} <= {Status.KILLED, Status.QUEUED, Status.ACTIVE}
 
 
+@KINDS_OF_UPLOAD
+def test_deleted_and_then_killed(service: Service, version: str, chunked: bool) -> None:
+    """Nobody is left who would remove the bytes, and the image is gone: the lease leads the sweep to them."""
+    service.start()
+    upload = Uploading.begin(service, version, chunked=chunked, size=len(DATA))
+    upload.send(DATA[:HALF])
+    eventually(lambda: os.listdir(service.images), "the upload writes")
+    assert service.ask("DELETE", f"/{version}/images/{upload.image_id}").status in (200, 204)
+    restarted_without_faults(service)
+    upload.hang_up()
+    assert settled(service)[upload.image_id].deleted
+
+
 # -- a full disk, two writers, a delete in the middle ----------------------------------------------------------
 
 
