@@ -52,11 +52,12 @@ def _known_size(call: Call, declared: int | None) -> int | None:
     return declared or (None if _is_base64(call) else call.request.content_length)
 
 
-def check_size(call: Call, metadata: Metadata) -> None:
-    """``InvalidValue`` (400) when the size that is known in advance is over the cap."""
-    size, cap = _known_size(call, metadata.fields.get("size")), call.service.limits.image_size
-    if size is not None and size > cap:
-        raise InvalidValue(f"Denying attempt to upload image larger than {cap} bytes.")
+async def check_size(call: Call, metadata: Metadata, owner: str | None) -> None:
+    """Refuse what is known to be too much: ``InvalidValue`` (400) over the cap, ``LimitExceeded`` over the owner's quota."""
+    size, limits = _known_size(call, metadata.fields.get("size")), call.service.limits
+    if size is not None and size > limits.image_size:
+        raise InvalidValue(f"Denying attempt to upload image larger than {limits.image_size} bytes.")
+    await limits.room_for(call.service.registry, owner, size)
 
 
 def not_queued(image: Image) -> Conflict:

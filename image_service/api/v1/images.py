@@ -49,8 +49,7 @@ async def delete(call: Call) -> web.Response:
     return web.Response(content_type="text/html", charset="UTF-8")
 
 
-# -- creating
-# --------------------------------------------------------------------------------------------------------------------------
+# -- creating --
 
 
 async def create(call: Call) -> web.Response:
@@ -65,7 +64,7 @@ async def create(call: Call) -> web.Response:
         made = await _create_copied(call, metadata, image)
     elif source == "body":
         images.require_formats(image)
-        body.check_size(call, metadata)
+        await body.check_size(call, metadata, image.owner)
         store = uploads.writable_store(call.service, metadata.text("store"))
         made = await images.create(call.service, call.context, image)
         made = await body.upload(call, made, store.name)
@@ -125,6 +124,7 @@ async def _create_copied(call: Call, metadata: Metadata, image: Image) -> Image:
     url = metadata.fields["copy_from"]
     _, size = await located.find(call.service, url, None)
     store = uploads.writable_store(call.service, metadata.text("store"))
+    await call.service.limits.room_for(call.service.registry, image.owner, size)
     made = await images.create(call.service, call.context, replace(image, size=size))
     await located.copy_later(call.service, made, url, store, metadata.text("checksum"))
     return made
@@ -135,8 +135,7 @@ def _answer(call: Call, image: Image, status: int) -> web.Response:
     return json_answer({"image": headers.full(image)}, status, headers.etag(image) | location)
 
 
-# -- changing
-# --------------------------------------------------------------------------------------------------------------------------
+# -- changing --
 
 
 async def update(call: Call) -> web.Response:
@@ -150,7 +149,7 @@ async def update(call: Call) -> web.Response:
     if metadata.purge_properties and source != "body":
         wanted = replace(wanted, properties=metadata.properties)
     if source == "body":
-        body.check_size(call, metadata)
+        await body.check_size(call, metadata, wanted.owner)
         store = uploads.writable_store(call.service, metadata.text("store"))
         changed = await images.change(call.service, call.context, image, wanted)
         changed = await body.upload(call, changed, store.name)
