@@ -71,8 +71,7 @@ async def _send_stream(request: web.Request, response: web.StreamResponse, data:
     await response.write_eof()
 
 
-# -- conditions
-# ------------------------------------------------------------------------------------------------------------------------
+# -- conditions --
 
 
 def not_modified(request: web.BaseRequest, image: Image) -> bool:

@@ -157,8 +157,7 @@ def _difference(old: Image, new: Image) -> ImageChange:
     )
 
 
-# -- deleting
-# --------------------------------------------------------------------------------------------------------------------------
+# -- deleting --
 
 
 async def delete(service: Service, image: Image) -> Image:
@@ -207,8 +206,7 @@ async def remove_bytes(service: Service, locations: list[Location]) -> None:
             LOG.warning("bytes of a deleted image were gone already from store %s", store.name)
 
 
-# -- actions and tags
-# ------------------------------------------------------------------------------------------------------------------
+# -- actions and tags --
 
 
 async def set_deactivated(service: Service, image: Image, deactivated: bool) -> None:

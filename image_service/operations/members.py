@@ -26,8 +26,7 @@ async def listing(service: Service, context: RequestContext, image: Image) -> li
     return [member for member in members if member.member_id == context.project]
 
 
-# -- API v2
-# ----------------------------------------------------------------------------------------------------------------------------
+# -- API v2 --
 
 
 async def listing_v2(service: Service, context: RequestContext, image: Image) -> list[Member]:
@@ -74,8 +73,7 @@ async def remove_v2(service: Service, context: RequestContext, image: Image, mem
     await service.registry.delete_member(image.id, member_id)
 
 
-# -- API v1 and registry
-# ---------------------------------------------------------------------------------------------------------------
+# -- API v1 and registry --
 
 
 async def put_v1(service: Service, context: RequestContext, image: Image, member_id: str, can_share: bool | None) -> None:

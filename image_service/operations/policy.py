@@ -82,8 +82,7 @@ def require_owner(context: RequestContext, owner: str | None) -> None:
         raise Forbidden("Only an administrator may give an image to another owner.")
 
 
-# -- lists
-# -----------------------------------------------------------------------------------------------------------------------------
+# -- lists --
 
 
 def visible_v2(
@@ -148,8 +147,7 @@ def _check_choice(name: str, value: str | None, choices: list[str]) -> None:
         raise InvalidValue(f"Invalid {name} value: {value}. It must be one of {', '.join(choices)}.")
 
 
-# -- members
-# ---------------------------------------------------------------------------------------------------------------------------
+# -- members --
 
 
 def require_sharing(context: RequestContext, image: Image) -> None:

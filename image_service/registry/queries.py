@@ -89,7 +89,7 @@ def _as_is(moment: datetime) -> object:
     return moment
 
 
-# -- one image -----------------------------------------------------------------------------------------------
+# -- one image --
 
 
 def find_image(connection: Connection, statements: Statements, image_id: str, *, include_deleted: bool = False) -> Image:

@@ -63,22 +63,23 @@ def update_image(
     image_id: str,
     change: ImageChange,
     from_status: Collection[Status] | None = None,
+    include_deleted: bool = False,
 ) -> Image:
     """Apply ``change`` to an image whose status is one of ``from_status``.
 
     The lease of a running upload stays even when the status moves: whoever holds it has bytes to remove.
     """
-    status = _lock(connection, image_id)
+    status, deleted = _lock_any(connection, image_id)
+    if deleted and not include_deleted:
+        raise _not_found(image_id)
     if from_status is not None and status not in from_status:
         raise _wrong_status(image_id, status)
-    return _apply(connection, statements, image_id, change)
+    return _apply(connection, statements, image_id, ImageChange(change.values) if deleted else change)
 
 
 def delete_image(connection: Connection, statements: Statements, image_id: str) -> Image:
     """Mark the row as deleted, drop what hangs on it."""
-    deleted = connection.execute(select(IMAGES.c.deleted).where(IMAGES.c.id == image_id).with_for_update()).scalar()
-    if deleted is None:
-        raise _not_found(image_id)
+    _status, deleted = _lock_any(connection, image_id)
     if not deleted:
         for table in BELONGINGS:
             connection.execute(delete(table).where(table.c.image_id == image_id))
@@ -93,10 +94,18 @@ def _lock(connection: Connection, image_id: str) -> Status:
 
     The image's status; ``NotFound`` when it is not there or deleted.
     """
-    row = connection.execute(select(IMAGES.c.status, IMAGES.c.deleted).where(IMAGES.c.id == image_id).with_for_update()).first()
-    if row is None or row.deleted:
+    status, deleted = _lock_any(connection, image_id)
+    if deleted:
         raise _not_found(image_id)
-    return Status(row.status)
+    return status
+
+
+def _lock_any(connection: Connection, image_id: str) -> tuple[Status, bool]:
+    """As :func:`_lock`, but deleted ones, too: the status, and whether it is deleted."""
+    row = connection.execute(select(IMAGES.c.status, IMAGES.c.deleted).where(IMAGES.c.id == image_id).with_for_update()).first()
+    if row is None:
+        raise _not_found(image_id)
+    return Status(row.status), bool(row.deleted)
 
 
 def _apply(connection: Connection, statements: Statements, image_id: str, change: ImageChange) -> Image:
@@ -109,7 +118,7 @@ def _apply(connection: Connection, statements: Statements, image_id: str, change
     _change_tags(connection, image_id, change)
     if change.locations is not None:
         _replace_locations(connection, image_id, change.locations)
-    return find_image(connection, statements, image_id)
+    return find_image(connection, statements, image_id, include_deleted=True)
 
 
 def _change_properties(connection: Connection, image_id: str, change: ImageChange) -> None:

@@ -138,7 +138,7 @@ class FilesystemStore(Store):
                 raise missing from error
             raise _as_store_error(error) from error
 
-    # -- writing ---------------------------------------------------------------------------------------------
+    # -- writing --
 
     async def begin(self, image_id: str, upload_id: str, size: int | None) -> StoreWriter:
         """See :meth:`Store.begin`: the folder with the highest priority that has room, of equal ones that
@@ -179,7 +179,7 @@ class FilesystemStore(Store):
         over = [entry for entry in self._mounts if folder.is_relative_to(str(entry["mountpoint"]))]
         return max(over, key=lambda entry: len(str(entry["mountpoint"])), default={})
 
-    # -- reading ---------------------------------------------------------------------------------------------
+    # -- reading --
 
     def path(self, url: str) -> Path:
         """See :meth:`LocalFiles.path`. No ``..`` and no link leads out of the folders."""
@@ -219,7 +219,7 @@ class FilesystemStore(Store):
             raise _gone()
         return found.st_size
 
-    # -- removing and looking --------------------------------------------------------------------------------
+    # -- removing and looking --
 
     async def delete(self, url: str) -> None:
         """See :meth:`Store.delete`."""

@@ -16,7 +16,7 @@ _NUMBERS = ("size", "virtual_size", "min_disk", "min_ram")
 _NEVER_NULL = ("min_disk", "min_ram")
 
 
-# -- out ---------------------------------------------------------------------------------------------------
+# -- out --
 # --------
 
 
@@ -51,7 +51,7 @@ def _time(value: datetime | None) -> str | None:
     return value.isoformat(timespec="microseconds") if value else None
 
 
-# -- in ---------------------------------------------------------------------------------------------------
+# -- in --
 # --------
 
 

@@ -53,7 +53,7 @@ class RegistryV1:
         self._page_size = page_size
         self._page_limit = page_limit
 
-    # -- images ----------------------------------------------------------------------------------------------
+    # -- images --
 
     async def index(self, request: web.Request) -> web.Response:
         """``GET /images``: six keys each."""
@@ -85,10 +85,13 @@ class RegistryV1:
         values = form.read(body)
         if values.id not in (None, request.match_info["image_id"]):
             raise NotFound("Image not found")
-        image = await self._mine(request)
+        # The scrubber of an old Glance moves the status of images that it has deleted.
+        deleted = _context(request).is_admin
+        image = await self._mine(request, deleted=deleted)
         change = form.change(values, image, purge=request.headers.get("X-Glance-Registry-Purge-Props") == "true")
         try:
-            changed = await self._registry.update_image(image.id, change, from_status=form.from_state(body))
+            state = form.from_state(body)
+            changed = await self._registry.update_image(image.id, change, from_status=state, include_deleted=deleted)
         except WrongStatus:
             raise Conflict("Image operation conflicts") from None
         return _json({"image": form.full(changed)})
@@ -114,7 +117,7 @@ class RegistryV1:
             raise NotFound("Image not found") from None
         return image
 
-    # -- members ---------------------------------------------------------------------------------------------
+    # -- members --
 
     async def members(self, request: web.Request) -> web.Response:
         """``GET /images/{id}/members``: all for the owner and an administrator, else only one's own."""
