@@ -129,6 +129,7 @@ _OTHER_OPTIONS = frozenset(
         "sql_idle_timeout",
     ]
 )
+OF_OTHER = "is an option of"
 NOT_BUILT = "belongs to a feature that this release does not have"
 _OTHER_PREFIXES = (
     "swift_",
@@ -198,7 +199,7 @@ def unknown_options(conf: cfg.ConfigOpts, program: str) -> list[str]:
     """A sentence for each option that is written and has no effect."""
     known = known_names(conf, program)
     written = (option for file in files_of(conf) for option in read_raw(file))
-    return [sentence for option in written if (sentence := _complaint(option, known))]
+    return [sentence for option in written if (sentence := _complaint(option, known, program))]
 
 
 def known_names(conf: cfg.ConfigOpts, program: str) -> dict[str, set[str]]:
@@ -220,16 +221,28 @@ def _names(group: str, option: cfg.Opt) -> Iterator[tuple[str, str]]:
         yield old.group or group, (old.name or option.dest).replace("-", "_")
 
 
-def _complaint(option: Written, known: dict[str, set[str]]) -> str | None:
+def _complaint(option: Written, known: dict[str, set[str]], program: str) -> str | None:
     if option.name in known.get(option.group, ()):
         return None
     where = f"{option.file}: [{option.group}] {option.name}"
     if option.group in _OTHER_GROUPS or option.name in _OTHER_OPTIONS or option.name.startswith(_OTHER_PREFIXES):
         return f"{where} {NOT_BUILT}; it has no effect"
+    other = _other_program(option, program)
+    if other:
+        return f"{where} {OF_OTHER} {other}.conf; it has no effect here"
     elsewhere = [group for group, names in known.items() if option.name in names]
     if elsewhere:
         return f"{where} has no effect in this section; it belongs to [{elsewhere[0]}]"
     return f"{where} is not an option{_nearest(option, known)}; it has no effect"
+
+
+def _other_program(option: Written, program: str) -> str | None:
+    """The program of ours that has such an option, when this one has not."""
+    for other, groups in config.GROUPS.items():
+        names = {place for group, options in groups.items() for known in options for place in _names(group, known)}
+        if other != program and (option.group, option.name) in names:
+            return other
+    return None
 
 
 def _nearest(option: Written, known: dict[str, set[str]]) -> str:

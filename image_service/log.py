@@ -46,8 +46,10 @@ _SECRETS = (
         ),
         r"\1***",
     ),
-    # The password in a URL. Greedy to the last @, for passwords hold @ and / when nobody encoded them.
-    (re.compile(r"(\w://[^\s:/@\"']*):[^\s\"']*@"), r"\1:***@"),
+    # The password in a URL. Of databases up to the last @, for passwords hold @ and / when nobody encoded them; in
+    # http URLs a path may follow a port.
+    (re.compile(r"\b(https?://[^\s:/@\"']*):[^\s/@\"']*@"), r"\1:***@"),
+    (re.compile(r"\b((?!https?:)[\w+]+://[^\s:/@\"']*):[^\s\"']*@"), r"\1:***@"),
 )
 
 

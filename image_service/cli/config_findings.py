@@ -17,6 +17,7 @@ from oslo_config import cfg
 from image_service import config, log
 from image_service.config_check import (
     NOT_BUILT,
+    OF_OTHER,
     asks_nobody,
     files_of,
     is_loopback,
@@ -41,7 +42,7 @@ def findings(conf: cfg.ConfigOpts, program: str) -> Iterator[Finding]:
     """Everything there is to say. ``cfg.Error`` for a value that is not allowed: nothing else can be said then."""
     require_valid(conf, program)
     for sentence in unknown_options(conf, program):
-        yield Finding("warning" if NOT_BUILT in sentence else "error", sentence)
+        yield Finding("warning" if NOT_BUILT in sentence or OF_OTHER in sentence else "error", sentence)
     try:
         require_closed_door(conf)
     except cfg.Error as error:
@@ -155,7 +156,7 @@ def _stores(conf: cfg.ConfigOpts) -> Iterator[Finding]:
 
     try:
         for folder in folders(conf):
-            yield from _writable_folder(Path(folder), "the folder of a file store")
+            yield from _writable_folder(Path(folder), "the folder of a file store", made=True)
     except cfg.Error as error:
         yield Finding("error", str(error))
 
@@ -198,8 +199,8 @@ def _secret(conf: cfg.ConfigOpts) -> Iterator[Finding]:
         yield Finding("error", str(error))
 
 
-def _writable_folder(folder: Path, what: str) -> Iterator[Finding]:
-    """An error unless the folder can be written, or made."""
+def _writable_folder(folder: Path, what: str, *, made: bool = False) -> Iterator[Finding]:
+    """An error unless the folder can be written; ``made``: or the service can make it."""
     found = folder
     while not found.exists() and found != found.parent:
         found = found.parent
@@ -208,7 +209,9 @@ def _writable_folder(folder: Path, what: str) -> Iterator[Finding]:
     elif not os.access(found, os.W_OK | os.X_OK):
         yield Finding("error", f"{what}: {found} cannot be written by {_me()}")
     elif found != folder:
-        yield Finding("warning", f"{what}: {folder} is not there yet: install -d -o glance -g glance -m 0750 {folder}")
+        yield Finding(
+            "warning" if made else "error", f"{what}: {folder} is not there: install -d -o glance -g glance -m 0750 {folder}"
+        )
 
 
 def _closed_file(path: str, option: str) -> Iterator[Finding]:

@@ -1,0 +1,158 @@
+"""Log lines: no secrets, one line each, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from image_service import config, log
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    yield
+    root.handlers, root.level = before
+
+
+def set_up(tmp_path: Path, text: str = "") -> Path:
+    (tmp_path / "a.conf").write_text(f"[DEFAULT]\nlog_file = api.log\nlog_dir = {tmp_path}\n{text}\n")
+    log.setup(config.load("glance-api", [str(tmp_path / "a.conf")], []), "image-api")
+    return tmp_path / "api.log"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mysql://glance:HIDDEN@db/glance",
+        "mysql+pymysql://glance:HIDDEN@1/2@db:3306/glance",
+        "cannot open 'mysql://glance:HID@HIDDEN@db/glance' now",
+        "http://user:HIDDEN@store/path",
+        "Authorization: Basic HIDDEN",
+        "authorization: Bearer HIDDEN.x-y",
+        "{'X-Auth-Token': 'HIDDEN', 'Accept': 'x'}",
+        '{"password": "HIDDEN"}',
+        "x-registry-secret=HIDDEN",
+        "X-Service-Token: HIDDEN",
+        "password = HIDDEN",
+    ],
+)
+def test_secrets_are_not_logged(tmp_path: Path, text: str) -> None:
+    path = set_up(tmp_path)
+    logging.getLogger("x").error("%s", text)
+    try:
+        raise ValueError(text)
+    except ValueError:
+        logging.getLogger("x").exception("failed")
+    assert "HIDDEN" not in path.read_text()
+    assert "***" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GET /v2/images?name=a@b",
+        "http://host:9292/v2/images/x@y",
+        "sqlite:////var/lib/glance/x.db",
+        "the password is wrong",
+        "file:///var/lib/glance/images/1",
+    ],
+)
+def test_other_text_stays(text: str) -> None:
+    assert log.redact(text) == text
+
+
+def test_a_line_says_when_who_where_and_for_which_request(tmp_path: Path) -> None:
+    path = set_up(tmp_path)
+    log.request_id.set("req-7")
+    logging.getLogger("image_service.x").warning("%s images", 3)
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} WARNING pid=\d+ logger=image_service\.x request_id=req-7 message=3 images\n",
+        path.read_text(),
+    )
+
+
+def test_nobody_forges_a_line(tmp_path: Path) -> None:
+    path = set_up(tmp_path)
+    logging.getLogger("x").warning("name %s", "a\n2026-01-01 00:00:00.000 INFO forged\rback")
+    lines = path.read_text().splitlines()
+    assert [line.startswith("2026-01-01") for line in lines] == [False, False]
+    assert lines[1].startswith("    ")
+    assert "\\r" in lines[1]
+
+
+def test_json_is_one_object_a_line_also_with_a_trace(tmp_path: Path) -> None:
+    path = set_up(tmp_path, "use_json = True")
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        logging.getLogger("x").exception("failed")
+    (line,) = path.read_text().splitlines()
+    found = json.loads(line)
+    assert found["level"] == "ERROR"
+    assert found["logger"] == "x"
+    assert "Traceback" in found["message"]
+
+
+@pytest.mark.parametrize(("text", "levels"), [("", "iwe"), ("debug = True", "diwe"), ("verbose = False", "we")])
+def test_levels(tmp_path: Path, text: str, levels: str) -> None:
+    path = set_up(tmp_path, text)
+    for level in ("debug", "info", "warning", "error"):
+        getattr(logging.getLogger("image_service.x"), level)("said")
+    assert "".join(line.split()[2][0].lower() for line in path.read_text().splitlines()) == levels
+
+
+def test_a_bad_call_does_not_fail_its_caller(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    set_up(tmp_path)
+    logging.getLogger("x").warning("%d", "no number")
+    assert "no number" in capsys.readouterr().err
+
+
+def test_a_rotated_file_is_opened_anew(tmp_path: Path) -> None:
+    path = set_up(tmp_path)
+    logging.getLogger("x").warning("one")
+    path.rename(tmp_path / "api.log.1")
+    logging.getLogger("x").warning("two")
+    assert "two" in path.read_text()
+    assert "one" in (tmp_path / "api.log.1").read_text()
+
+
+def test_the_thread_writes_everything_in_order(tmp_path: Path) -> None:
+    path = set_up(tmp_path)
+    log.start_writer()
+    for number in range(5000):
+        logging.getLogger("x").warning("%d", number)
+    log.stop_writer()
+    logging.getLogger("x").warning("after")
+    assert [line.rpartition("=")[2] for line in path.read_text().splitlines()] == [*map(str, range(5000)), "after"]
+
+
+def test_lines_that_cannot_be_kept_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = set_up(tmp_path)
+    monkeypatch.setattr(log, "MOST_WAITING", 3)
+    monkeypatch.setattr(log, "GATHER_SECONDS", 0.5)
+    log.start_writer()
+    for number in range(10):
+        logging.getLogger("x").warning("%d", number)
+    log.stop_writer()
+    text = path.read_text()
+    assert "7 log lines were lost" in text
+    assert len(text.splitlines()) == 4
+
+
+def test_a_full_disk_does_not_fail_who_logs(tmp_path: Path) -> None:
+    (tmp_path / "a.conf").write_text("[DEFAULT]\nlog_file = /dev/full\n")
+    program = (
+        "import logging; from image_service import config, log; import sys;"
+        "log.setup(config.load('glance-api', [sys.argv[1]], []), 'x'); logging.getLogger('x').warning('said')"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.conf")], check=False)
+    assert done.returncode == 0
