@@ -16,6 +16,8 @@ ARGS ?=
 # Servers and tools that tests start themselves, each on a port and data folder of its own.
 TEST_PACKAGES := curl mariadb-client-core mariadb-server-core nginx-light qemu-system-x86 qemu-utils
 HOST_PACKAGES := podman runc mmdebstrap
+# wrk measures; the others build uWSGI, under which real Glance runs.
+BENCH_PACKAGES := gcc libc6-dev mariadb-client-core mariadb-server-core nginx-light python3-dev wrk
 PIN := pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-header \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 # Where the recordings are that `make conformance` compares with.
@@ -65,7 +67,7 @@ conformance: .venv/.develop packages ## compare with recordings of real Glance, 
 	@$(BIN)/python -m tests.conformance.run "$(FOLDER)" $(ARGS)
 
 .PHONY: bench
-bench: .venv/.develop packages ## measure it beside real Glance and print the ratios
+bench: .venv/.develop .venv-glance/.made ## measure it beside real Glance and print the ratios
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 .PHONY: molecule
@@ -92,12 +94,12 @@ samples: .venv/.runtime ## write the sample configuration files anew from the op
 
 .PHONY: pins
 pins: .venv/.develop ## pin the newest versions of everything in requirements/
-	@for list in runtime test deploy lint; do \
+	@for list in runtime test deploy lint bench; do \
 	  $(BIN)/$(PIN) --output-file requirements/$$list.txt requirements/$$list.in; \
 	done
 
 .PHONY: clean
-clean: stop ## remove what make made, but for .venv and var/cache
+clean: stop ## remove what make made, but for the environments and var/cache
 	@[ ! -d var ] || find var -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
 	@rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .ansible
 
@@ -116,4 +118,12 @@ clean: stop ## remove what make made, but for .venv and var/cache
 .venv/.develop: .venv/.runtime requirements/test.txt requirements/deploy.txt requirements/lint.txt
 	@echo "Installing clients, test and deployment tools into .venv (a few minutes the first time)"
 	@$(PIP) install --require-hashes -r requirements/test.txt -r requirements/deploy.txt -r requirements/lint.txt
+	@touch $@
+
+# Real Glance pins other versions of the same libraries, so it has an environment of its own.
+.venv-glance/.made: requirements/bench.txt
+	@scripts/apt-install.sh $(BENCH_PACKAGES)
+	@echo "Installing real Glance into .venv-glance"
+	@$(PYTHON) -m venv .venv-glance
+	@.venv-glance/bin/pip --disable-pip-version-check -qq install --require-hashes -r requirements/bench.txt
 	@touch $@

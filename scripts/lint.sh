@@ -12,7 +12,7 @@ check() {
 
 check ruff check --quiet --output-format concise .
 check mypy --no-error-summary
-mapfile -t shell_scripts < <(grep -rlE --exclude-dir={.venv,.git,var} '^#!.*\b(ba)?sh$' .)
+mapfile -t shell_scripts < <(grep -rlE --exclude-dir={.venv,.venv-glance,.git,build,var} '^#!.*\b(ba)?sh$' .)
 check shellcheck --external-sources "${shell_scripts[@]}"
 check yamllint --strict .
 if [ -e site.yml ]; then
