@@ -106,9 +106,18 @@ class RemoteRegistry(Registry):
     async def list_images(self, query: ImageQuery) -> list[Image]:
         return await self._call("list_images", query=query)
 
-    async def update_image(self, image_id: str, change: ImageChange, *, from_status: Collection[Status] | None = None) -> Image:
+    async def update_image(
+        self,
+        image_id: str,
+        change: ImageChange,
+        *,
+        from_status: Collection[Status] | None = None,
+        include_deleted: bool = False,
+    ) -> Image:
         sources = None if from_status is None else list(from_status)
-        return await self._call("update_image", image_id=image_id, change=change, from_status=sources)
+        return await self._call(
+            "update_image", image_id=image_id, change=change, from_status=sources, include_deleted=include_deleted
+        )
 
     async def delete_image(self, image_id: str) -> Image:
         return await self._call("delete_image", image_id=image_id)

@@ -81,8 +81,15 @@ class DatabaseRegistry(Registry):
     async def list_images(self, query: ImageQuery) -> list[Image]:
         return await self._read(lambda connection: pages.find_images(connection, self._statements, query))
 
-    async def update_image(self, image_id: str, change: ImageChange, *, from_status: Collection[Status] | None = None) -> Image:
-        return await self._change(writes.update_image, image_id, change, from_status)
+    async def update_image(
+        self,
+        image_id: str,
+        change: ImageChange,
+        *,
+        from_status: Collection[Status] | None = None,
+        include_deleted: bool = False,
+    ) -> Image:
+        return await self._change(writes.update_image, image_id, change, from_status, include_deleted)
 
     async def delete_image(self, image_id: str) -> Image:
         return await self._change(writes.delete_image, image_id)

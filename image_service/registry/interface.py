@@ -121,9 +121,17 @@ class Registry(ABC):
         """
 
     @abstractmethod
-    async def update_image(self, image_id: str, change: ImageChange, *, from_status: Collection[Status] | None = None) -> Image:
+    async def update_image(
+        self,
+        image_id: str,
+        change: ImageChange,
+        *,
+        from_status: Collection[Status] | None = None,
+        include_deleted: bool = False,
+    ) -> Image:
         """Apply ``change`` in one transaction and return the new image.
 
+        A soft-deleted image is changed only when ``include_deleted`` is set (the registry API v1 does), and only in its columns.
         ``NotFound``; ``WrongStatus`` when ``from_status`` is given and the present status is none of them, nothing is changed
         then.
         """

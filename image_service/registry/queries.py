@@ -38,7 +38,7 @@ _PROPERTY, _TAG, _LOCATION, _VERSION = range(4)
 CHUNK = 500
 # A page that somebody changed between its two queries is read again; this often, then it is answered as it
 # is.
-_READ_ATTEMPTS = 4
+_READ_ATTEMPTS = 50
 
 
 class Statement:

@@ -29,6 +29,8 @@ def create_table(name: str, *columns: sa.Column[object]) -> None:
         mysql_engine="InnoDB",
         mysql_charset="utf8mb4",
         mysql_collate=collation,
+        # SQLite gives out the number of a deleted row again, MySQL never does.
+        sqlite_autoincrement=any(column.autoincrement is True for column in columns),
         if_not_exists=True,
     )
 

@@ -31,7 +31,7 @@ def parse(given: MultiMapping[str], context: RequestContext, page_size: int, pag
     deleted, all_statuses = _deleted(last, context, since)
     limit = number(last, "limit")
     return ImageQuery(
-        visible=policy.visible_v1(context, flag(last, "is_public"), given="is_public" in last),
+        visible=policy.visible_v1(context, _public(last), given=True),
         equal=_equal(last),
         properties={name.removeprefix("property-"): value for name, value in last.items() if name.startswith("property-")},
         size_min=number(last, "size_min"),
@@ -43,6 +43,11 @@ def parse(given: MultiMapping[str], context: RequestContext, page_size: int, pag
         limit=min(page_size if limit is None else limit, page_limit),
         sort=sort(last),
     )
+
+
+def _public(given: Mapping[str, str]) -> bool | None:
+    """A glance-api always says what it wants; who does not gets what a plain user sees."""
+    return flag(given, "is_public") if "is_public" in given else True
 
 
 def _equal(given: Mapping[str, str]) -> dict[str, str | int | bool | None]:
