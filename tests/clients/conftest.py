@@ -1,0 +1,81 @@
+"""A service for each way of being asked who one is, and folders for clients."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.clients.sessions import Workplace
+from tests.functional.registries import migrated
+from tests.functional.service import Service, running_service
+
+FLAVORS = ("none", "http_basic", "trusted-auth")
+
+# Who looks at a service from the outside.
+HEADERS = {
+    "none": {},
+    "http_basic": {"Authorization": "Basic " + base64.b64encode(b"alice:alices-secret").decode()},
+    "trusted-auth": {
+        "X-Identity-Status": "Confirmed",
+        "X-User-Id": "alice",
+        "X-Project-Id": "p1",
+        "X-Roles": "member",
+    },
+}
+
+Find = Callable[[str], Service]
+Settle = Callable[[str], Workplace]
+
+
+def _add_users(service: Service) -> None:
+    """Alice as the page has her, and bob in project p2."""
+    administrator = Workplace(service.folder / "administrator", service)
+    (administrator.folder / ".glance").mkdir()
+    (administrator.folder / ".glance" / "glance-api.conf").symlink_to(service.folder / "glance-api.conf")
+    alice = administrator.text("users/http_basic")
+    bob = alice.replace("alice", "bob").replace("p1", "p2")
+    assert administrator.run("sh", alice + bob) == 0, administrator.output
+
+
+@pytest.fixture(scope="session")
+def find_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Find]:
+    """The service of a flavor, started when it is first asked for."""
+    found: dict[str, Service] = {}
+    with ExitStack() as stack:
+
+        def find(flavor: str) -> Service:
+            if flavor not in found:
+                folder = tmp_path_factory.mktemp(f"clients-{flavor}")
+                found[flavor] = stack.enter_context(_running(folder, flavor))
+            return found[flavor]
+
+        yield find
+
+
+@contextmanager
+def _running(folder: Path, flavor: str) -> Iterator[Service]:
+    sections = f"""
+[paste_deploy]
+flavor = {"" if flavor == "none" else flavor}
+[oslo_middleware]
+http_basic_auth_user_file = {folder}/htpasswd
+[http_basic]
+identity_file = {folder}/identities.json
+[trusted_auth]
+trusted_addresses = 127.0.0.1
+"""
+    with running_service(folder, migrated(f"sqlite:///{folder}/registry.db"), sections=sections, start=False) as service:
+        if flavor == "http_basic":
+            _add_users(service)
+        service.start()
+        yield service
+
+
+@pytest.fixture
+def settle(find_service: Find, tmp_path: Path) -> Settle:
+    """A folder for a client, beside the service of a flavor."""
+    return lambda flavor: Workplace(tmp_path / "home", find_service(flavor))
