@@ -27,8 +27,11 @@ def owns(context: RequestContext, image: Image) -> bool:
 async def require_visible(context: RequestContext, image: Image, find_member: MemberLookup, *, v1: bool = False) -> None:
     """Raise ``NotFound`` unless the asker may know of the image (by id: members of any status count).
 
-    v1 also shows images without owner to everybody (contract A.16).
+    v1 also shows images without owner to everybody (contract A.16). v2 shows nothing to who has no role in a project, not even
+    public images (C.20).
     """
+    if not v1 and not _has_role(context):
+        raise NotFound(f"No image found with ID {image.id}.")
     if context.is_admin or image.visibility in EVERYONE_READS or owns(context, image):
         return
     if v1 and image.owner is None:
@@ -58,10 +61,14 @@ def require_writer(context: RequestContext) -> None:
 
 def require_reader(context: RequestContext) -> None:
     """Raise ``Forbidden`` for who has no role, or none in a project."""
-    if context.is_admin or context.read_only:
-        return
-    if context.project is None or not context.roles - {"service"}:
+    if not _has_role(context):
         raise Forbidden("You have no role in a project, so there is no list for you.")
+
+
+def _has_role(context: RequestContext) -> bool:
+    if context.is_admin or context.read_only:
+        return True
+    return context.project is not None and bool(context.roles - {"service"})
 
 
 def require_admin(context: RequestContext, what: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.functional.service import OCTET_STREAM, Answer, Service
-from tests.functional.v2 import A, ADMIN, B, C, NOBODY, TIME, V21, download, patch
+from tests.functional.v2 import ADMIN, NOBODY, TIME, V21, A, B, C, download, patch
 
 PEOPLE = {"A": A, "B": B, "C": C, "admin": ADMIN}
 _SHELVES: dict[int, str] = {}
@@ -16,7 +16,7 @@ _IDS: dict[int, dict[str, str]] = {}
 
 
 def _shelf(service: Service) -> dict[str, str]:
-    """Ids of the images of the matrix by letter: P public (the admin's), and A's V private, S and W shared with B, who has accepted S
+    """Ids of the images of the matrix by letter: P public (the admin's), and A's V private, S and W shared with B, who accepted S
     and not W, K community, H hidden community; R is shared with B, too, who has rejected it."""
     if service.port not in _IDS:
         shelf = _SHELVES[service.port] = f"shelf-{uuid.uuid4()}"

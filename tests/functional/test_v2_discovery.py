@@ -1,0 +1,184 @@
+"""What the service tells about itself (contract C.14, C.19), and stores that have names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import running
+from tests.functional.service import Service
+from tests.functional.v2 import A, ADMIN, C, SERVICE, download, show, upload
+
+SCHEMAS = ["image", "images", "member", "members", "task", "tasks"]
+
+
+@pytest.fixture
+def named(
+    services: dict[tuple[str, str], Service], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Service:
+    """A service with three stores that have names, and which believes identity headers."""
+    folder = tmp_path_factory.getbasetemp() / "named-stores"
+    for name in ("fast", "slow"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    sections = (
+        "default_backend = fast\n"
+        f"[fast]\nstore_description = Fast one\nweight = 5\nfilesystem_store_datadir = {folder}/fast\n"
+        f"[slow]\nfilesystem_store_datadir = {folder}/slow\n"
+        "[web]\nstore_description = Others' servers\n"
+        "[paste_deploy]\nflavor = trusted-auth\n"
+    )
+    backends = "enabled_backends = slow:file,fast:file,web:http\n"
+    return running("sqlite", "named", request, services, tmp_path_factory, backends, sections)
+
+
+def test_no_import_method_is_announced(embedded: Service) -> None:
+    answer = embedded.ask("GET", "/v2/info/import")
+    assert answer.status == 200
+    assert answer.json["import-methods"]["type"] == "array"
+    assert answer.json["import-methods"]["value"] == []
+    assert "openstack-image-import-methods" not in embedded.ask("POST", "/v2/images", {}).headers
+
+
+def test_usage_is_empty_without_keystone(embedded: Service) -> None:
+    assert embedded.ask("GET", "/v2/info/usage").json == {"usage": {}}
+
+
+@pytest.mark.parametrize("path", ["/v2/info/stores", "/v2/info/stores/detail"])
+def test_stores_without_names_are_not_told(embedded: Service, path: str) -> None:
+    assert embedded.ask("GET", path).status == 404
+    assert "openstack-image-store-ids" not in embedded.ask("POST", "/v2/images", {}).headers
+
+
+def test_stores_with_names_are_told_in_their_order(named: Service) -> None:
+    assert named.ask("GET", "/v2/info/stores", headers=C).json == {
+        "stores": [
+            {"id": "slow"},
+            {"id": "fast", "description": "Fast one", "default": "true"},
+            {"id": "web", "description": "Others' servers", "read-only": "true"},
+        ]
+    }
+    assert named.ask("POST", "/v2/images", {}, A).headers["openstack-image-store-ids"] == "slow,fast,web"
+
+
+@pytest.mark.parametrize(("who", "status"), [(A, 403), (ADMIN, 200), (SERVICE, 200)])
+def test_details_of_stores_are_for_administrators_and_services(named: Service, who: dict[str, str], status: int) -> None:
+    answer = named.ask("GET", "/v2/info/stores/detail", headers=who)
+    assert answer.status == status
+    if status == 200:
+        slow, fast, web = answer.json["stores"]
+        assert (fast["type"], fast["weight"], fast["default"]) == ("file", 5, "true")
+        assert set(fast["properties"]) == {"data_dir", "chunk_size", "thin_provisioning"}
+        assert (slow["weight"], slow["properties"]["data_dir"].endswith("/slow")) == (0, True)
+        assert (web["type"], web["properties"], web["read-only"]) == ("http", {}, "true")
+
+
+STORES: list[tuple[dict[str, str], int, str]] = [
+    ({}, 204, "fast"),
+    ({"X-Image-Meta-Store": "slow"}, 204, "slow"),
+    ({"X-Image-Meta-Store": "fast"}, 204, "fast"),
+    ({"X-Image-Meta-Store": "nope"}, 400, "Store for identifier nope not found"),
+    ({"X-Image-Meta-Store": "file"}, 400, "Store for identifier file not found"),
+    ({"X-Image-Meta-Store": "web"}, 410, "Adding images to store is disabled"),
+]
+
+
+@pytest.mark.parametrize(("headers", "status", "wanted"), STORES, ids=str)
+def test_an_upload_may_choose_its_store(named: Service, headers: dict[str, str], status: int, wanted: str) -> None:
+    image = named.image(headers=A)
+    answer = upload(named, image["id"], b"data", {**A, **headers})
+    assert answer.status == status
+    found = show(named, image["id"], A)
+    if status == 204:
+        assert (found["status"], found["stores"]) == ("active", wanted)
+        assert download(named, image["id"], A).body == b"data"
+    else:
+        assert (found["status"], "stores" in found, wanted in answer.text) == ("queued", False, True)
+
+
+PREFERENCES = [("fast", 200), ("slow,fast", 200), ("web", 200), ("", 200), ("nope", 400), ("fast,nope", 400)]
+
+
+@pytest.mark.parametrize(("prefer", "status"), PREFERENCES)
+def test_a_download_may_prefer_stores(named: Service, prefer: str, status: int) -> None:
+    image = named.image(b"data", A)
+    answer = named.ask("GET", f"/v2/images/{image['id']}/file?prefer={prefer}", headers=A)
+    assert answer.status == status
+    assert status != 200 or answer.body == b"data"
+
+
+# -- schemas -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_schema_has_a_name_and_properties(embedded: Service, name: str) -> None:
+    answer = embedded.ask("GET", f"/v2/schemas/{name}")
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith("application/json")
+    assert (answer.json["name"], bool(answer.json["properties"])) == (name, True)
+
+
+ATTRIBUTES = {
+    "id", "name", "status", "visibility", "protected", "os_hidden", "checksum", "os_hash_algo", "os_hash_value", "owner", "size",
+    "virtual_size", "container_format", "disk_format", "created_at", "updated_at", "tags", "direct_url", "min_ram", "min_disk", "self",
+    "file", "stores", "schema", "locations",
+}  # fmt: skip
+READ_ONLY = {
+    "status", "checksum", "os_hash_algo", "os_hash_value", "size", "virtual_size", "created_at", "updated_at", "direct_url", "self",
+    "file", "stores", "schema",
+}  # fmt: skip
+CUSTOM = {
+    "kernel_id", "ramdisk_id", "instance_uuid", "architecture", "os_distro", "os_version", "description", "cinder_encryption_key_id",
+    "cinder_encryption_key_deletion_policy",
+}  # fmt: skip
+
+
+def _schema(service: Service, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = service.ask("GET", f"/v2/schemas/{name}").json
+    return found
+
+
+def test_the_schema_of_an_image_is_complete(embedded: Service) -> None:
+    schema = _schema(embedded, "image")
+    properties = schema["properties"]
+    assert set(properties) == ATTRIBUTES | CUSTOM
+    assert {name for name, value in properties.items() if value.get("readOnly")} == READ_ONLY
+    assert {name for name, value in properties.items() if value.get("is_base") is False} == CUSTOM
+    assert schema["additionalProperties"] == {"type": "string"}
+    assert [link["rel"] for link in schema["links"]] == ["self", "enclosure", "describedby"]
+    assert properties["status"]["enum"] == [
+        "queued", "saving", "active", "killed", "deleted", "uploading", "importing", "pending_delete", "deactivated",
+    ]  # fmt: skip
+    assert set(properties["visibility"]["enum"]) == {"public", "private", "shared", "community"}
+    disk = [None, "ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop"]
+    assert properties["disk_format"]["enum"] == disk
+    assert properties["container_format"]["enum"] == [None, "ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed"]
+    assert properties["kernel_id"]["type"] == ["null", "string"]
+    assert properties["cinder_encryption_key_deletion_policy"]["enum"] == ["on_image_deletion", "do_not_delete"]
+
+
+def test_every_image_is_as_its_schema_says(embedded: Service) -> None:
+    known = _schema(embedded, "image")["properties"]
+    assert set(embedded.image(b"data")) <= set(known)
+
+
+@pytest.mark.parametrize(
+    ("name", "properties", "links"),
+    [
+        ("images", {"images", "first", "next", "schema"}, ["first", "next", "describedby"]),
+        ("members", {"members", "schema"}, ["describedby"]),
+        ("tasks", {"tasks", "schema"}, ["describedby"]),
+    ],
+)
+def test_a_collection_holds_its_items_schema(embedded: Service, name: str, properties: set[str], links: list[str]) -> None:
+    schema = _schema(embedded, name)
+    assert set(schema["properties"]) == properties
+    assert [link["rel"] for link in schema["links"]] == links
+    item = schema["properties"][name]
+    assert (item["type"], item["items"]["name"]) == ("array", name.removesuffix("s"))
+
+
+def test_the_schema_of_a_member_is_what_members_are(embedded: Service) -> None:
+    schema = _schema(embedded, "member")
+    assert set(schema["properties"]) == {"member_id", "image_id", "created_at", "updated_at", "status", "schema"}
+    assert schema["properties"]["status"]["enum"] == ["pending", "accepted", "rejected"]
