@@ -7,7 +7,7 @@ set -euo pipefail
 suite=${1:?the Debian suite, for example bookworm}
 image=${2:?the name of the image to make}
 mirror=${IMAGE_KIT_DEBIAN_MIRROR:-}
-packages=systemd,systemd-sysv,dbus,python3,python3-apt,iproute2,ca-certificates,sudo,procps
+packages=systemd,systemd-sysv,dbus,python3,python3-apt,iproute2,ca-certificates,sudo,procps,curl
 
 if podman image exists "$image"; then
     echo "present $image"

@@ -1,0 +1,102 @@
+"""The deployed service answers: the post's curl session, through the proxy with TLS and directly."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.install.conftest import Deployment, Server
+
+SIZE = 3_000_001
+NETRC = "/run/netrc-of-a-test"
+
+
+@dataclass(frozen=True)
+class Curl:
+    """curl on a host, as the administrator, against one of the service's addresses."""
+
+    server: Server
+    url: str
+    def __call__(self, arguments: str, path: str) -> str:
+        command = f"curl -sS --netrc-file {NETRC} --cacert {NETRC}.ca {arguments} {shlex.quote(self.url + path)}"
+        return str(self.server.host.check_output(command.replace("%", "%%")))
+
+    def json(self, arguments: str, path: str) -> Any:
+        return json.loads(self(arguments, path))
+
+
+def addresses(server: Server, deployment: Deployment) -> list[str]:
+    """The service through the proxy, and the API itself as this host reaches it."""
+    alone = deployment.groups["image_proxy"] == [server.name]
+    direct = "127.0.0.1" if alone else deployment.addresses[server.name]
+    proxies = [f"https://{deployment.addresses[name]}" for name in deployment.groups["image_proxy"]]
+    return [*proxies, f"http://{direct}:9292"]
+
+
+@pytest.fixture
+def curls(server: Server, deployment: Deployment) -> Iterator[list[Curl]]:
+    user, password = deployment.users
+    machines = ["127.0.0.1", *deployment.addresses.values()]
+    netrc = "".join(f"machine {name} login {user} password {password}\n" for name in machines)
+    server.write(NETRC, netrc)
+    server.write(f"{NETRC}.ca", (deployment.secrets / "ca.pem").read_text(encoding="utf-8"))
+    yield [Curl(server, url) for url in addresses(server, deployment)]
+    server.host.run(f"rm -f {NETRC} {NETRC}.ca /run/post-image*")
+
+
+@pytest.mark.on("image_api")
+def test_the_posts_session(server: Server, curls: list[Curl]) -> None:
+    """Create with base64, list, HEAD, download, delete, by API v1 as the post did it."""
+    server.host.check_output(f"head -c {SIZE} /dev/urandom > /run/post-image; base64 /run/post-image > /run/post-image.base64")
+    for curl in curls:
+        made = curl.json(
+            "-X POST -H 'Content-Type: application/octet-stream' -H 'Content-Transfer-Encoding: base64'"
+            " -H 'x-image-meta-name: post' -H 'x-image-meta-is_public: True'"
+            " -H 'x-image-meta-disk_format: qcow2' -H 'x-image-meta-container_format: bare'"
+            " --data-binary @/run/post-image.base64",
+            "/v1/images",
+        )["image"]
+        assert (made["status"], made["size"], made["is_public"]) == ("active", SIZE, True)
+        listed = curl.json("", "/v1/images/detail")["images"]
+        assert made["id"] in [image["id"] for image in listed]
+        assert f"x-image-meta-size: {SIZE}" in curl("-I", f"/v1/images/{made['id']}").lower()
+        for path in (f"/v1/images/{made['id']}", f"/v2/images/{made['id']}/file"):
+            curl("-o /run/post-image.out", path)
+            server.host.check_output("cmp /run/post-image /run/post-image.out")
+        part = curl("-r 1000-1999 -o /run/post-image.out -w '%{http_code} %{size_download}'", f"/v2/images/{made['id']}/file")
+        assert part == "206 1000"
+        server.host.check_output("cmp -n 1000 /run/post-image /run/post-image.out 1000 0")
+        curl("-X DELETE", f"/v1/images/{made['id']}")
+
+
+@pytest.mark.on("image_api")
+def test_an_image_with_128_properties_passes(server: Server, curls: list[Curl]) -> None:
+    """Each is a header of its own, both ways."""
+    names = [f"property_number_{number}" for number in range(128)]
+    headers = " ".join(f"-H 'x-image-meta-property-{name}: {name * 10}'" for name in names)
+    for curl in curls:
+        made = curl.json(f"-X POST -H 'x-image-meta-name: many' {headers}", "/v1/images")["image"]
+        shown = curl("-I", f"/v1/images/{made['id']}").lower()
+        assert [name for name in names if f"x-image-meta-property-{name}: {name * 10}" not in shown] == []
+        curl("-X DELETE", f"/v1/images/{made['id']}")
+
+
+@pytest.mark.on("image_api")
+def test_nobody_is_let_in_without_a_password(server: Server, curls: list[Curl]) -> None:
+    for curl in curls:
+        for path in ("/v1/images", "/v2/images"):
+            command = f"curl -s -o /dev/null -w '%{{http_code}}' --cacert {NETRC}.ca {curl.url}{path}"
+            assert server.host.check_output(command.replace("%", "%%")) == "401"
+
+
+@pytest.mark.on("image_api")
+def test_a_client_cannot_say_who_it_is(server: Server, curls: list[Curl]) -> None:
+    headers = "-H 'X-Identity-Status: Confirmed' -H 'X-Roles: admin' -H 'X-User-Id: u' -H 'X-Project-Id: p'"
+    for curl in curls:
+        command = f"curl -s -o /dev/null -w '%{{http_code}}' --cacert {NETRC}.ca {headers} {curl.url}/v2/images"
+        assert server.host.check_output(command.replace("%", "%%")) == "401"
