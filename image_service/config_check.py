@@ -8,142 +8,27 @@ from __future__ import annotations
 import difflib
 import hashlib
 import ipaddress
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from typing import Any
 
 from oslo_config import cfg, iniparser
 
 from image_service import config
 
-# Groups of Glance whose features are not built, and those whose libraries are not used.
-_OTHER_GROUPS = frozenset(
-    [
-        "keystone_authtoken",
-        "oslo_policy",
-        "oslo_concurrency",
-        "oslo_messaging_notifications",
-        "oslo_messaging_rabbit",
-        "oslo_messaging_kafka",
-        "oslo_limit",
-        "oslo_reports",
-        "cors",
-        "healthcheck",
-        "profiler",
-        "task",
-        "taskflow_executor",
-        "image_import_opts",
-        "import_filtering_opts",
-        "image_conversion",
-        "inject_metadata_properties",
-        "glance_download_properties",
-        "key_manager",
-        "barbican",
-        "vault",
-        "wsgi",
-        "store_type_location_strategy",
-        "os_glance_staging_store",
-        "os_glance_tasks_store",
-        "cache",
-    ]
-)
-# Options of Glance (contract D.3, D.4) whose features this release does not have.
-_OTHER_OPTIONS = frozenset(
-    [
-        "cert_file",
-        "key_file",
-        "ca_file",
-        "enable_v1_registry",
-        "enable_v2_registry",
-        "registry_client_key_file",
-        "registry_client_cert_file",
-        "use_user_token",
-        "send_identity_headers",
-        "admin_user",
-        "admin_password",
-        "admin_tenant_name",
-        "auth_url",
-        "auth_region",
-        "auth_strategy",
-        "policy_file",
-        "policy_default_rule",
-        "policy_dirs",
-        "use_keystone_limits",
-        "show_multiple_locations",
-        "do_secure_hash",
-        "enabled_import_methods",
-        "node_staging_uri",
-        "worker_self_reference_url",
-        "image_cache_dir",
-        "image_cache_max_size",
-        "image_cache_stall_time",
-        "image_cache_sqlite_db",
-        "image_cache_driver",
-        "scrubber_datadir",
-        "cleanup_scrubber",
-        "cleanup_scrubber_time",
-        "metadata_encryption_key",
-        "property_protection_file",
-        "property_protection_rule_format",
-        "location_strategy",
-        "store_type_preference",
-        "default_publisher_id",
-        "disabled_notifications",
-        "metadata_source_path",
-        "lock_path",
-        "log_config",
-        "log_config_append",
-        "log_format",
-        "use_journal",
-        "use_eventlog",
-        "digest_algorithm",
-        "allow_additional_image_properties",
-        "slave_connection",
-        "max_request_body_size",
-        "vmdk_allowed_types",
-        "require_image_format_match",
-        "gpt_safety_checks_nonfatal",
-        "filesystem_store_timeout",
-        "filesystem_store_thread_pool_size",
-        "filesystem_store_threadpool_threshold",
-        "http_proxy_information",
-        "pydev_worker_debug_host",
-        "pydev_worker_debug_port",
-        "default_swift_reference",
-        "default_log_levels",
-        "publish_errors",
-        "instance_format",
-        "instance_uuid_format",
-        "rate_limit_interval",
-        "rpc_backend",
-        "notifier_strategy",
-        "notification_driver",
-        "transport_url",
-        "swift_enable_snet",
-        "swift_buffer_on_upload",
-        "swift_upload_buffer_dir",
-        "image_cache_invalid_entry_grace_period",
-        "executor_thread_pool_size",
-        "data_api",
-        "sql_idle_timeout",
-    ]
-)
-OF_OTHER = "is an option of"
 NOT_BUILT = "belongs to a feature that this release does not have"
-_OTHER_PREFIXES = (
-    "swift_",
-    "s3_",
-    "rbd_",
-    "rados_",
-    "cinder_",
-    "vmware_",
-    "sheepdog_",
-    "gridfs_",
-    "rabbit_",
-    "qpid_",
-    "zmq_",
-)
+OF_OTHER = "is an option of"
+
+
+@cache
+def _glances() -> dict[str, frozenset[str]]:
+    """Sections, options and first words of options of Glance (contract D.3, D.4) whose features this release does not have."""
+    text = resources.files("image_service").joinpath("glance_options.json").read_text(encoding="utf-8")
+    return {kind: frozenset(names) for kind, names in json.loads(text).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +109,12 @@ def _names(group: str, option: cfg.Opt) -> Iterator[tuple[str, str]]:
 def _complaint(option: Written, known: dict[str, set[str]], program: str) -> str | None:
     if option.name in known.get(option.group, ()):
         return None
-    where = f"{option.file}: [{option.group}] {option.name}"
-    if option.group in _OTHER_GROUPS or option.name in _OTHER_OPTIONS or option.name.startswith(_OTHER_PREFIXES):
+    where, glances = f"{option.file}: [{option.group}] {option.name}", _glances()
+    if (
+        option.group in glances["groups"]
+        or option.name in glances["options"]
+        or option.name.startswith(tuple(glances["prefixes"]))
+    ):
         return f"{where} {NOT_BUILT}; it has no effect"
     other = _other_program(option, program)
     if other:

@@ -6,7 +6,7 @@ from aiohttp import web
 from oslo_config import cfg
 
 from image_service.api.app import make_api_app
-from image_service.registry.opening import open_registry
+from image_service.registry.opening import open_registry, preload
 from image_service.serving.program import serve
 from image_service.store.stores import Stores
 
@@ -19,4 +19,4 @@ async def make_app(conf: cfg.ConfigOpts) -> web.Application:
 
 def main() -> None:
     """Serve; never returns."""
-    serve("image-api", "glance-api", make_app)
+    serve("image-api", "glance-api", make_app, preload)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 from oslo_config import cfg
 
-from image_service.registry.opening import open_registry
+from image_service.registry.opening import open_registry, preload
 from image_service.registry.server.app import make_registry_app
 from image_service.serving.program import serve
 
@@ -17,4 +19,4 @@ async def make_app(conf: cfg.ConfigOpts) -> web.Application:
 
 def main() -> None:
     """Serve; never returns."""
-    serve("image-registry", "glance-registry", make_app)
+    serve("image-registry", "glance-registry", make_app, partial(preload, data_api="database"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from oslo_config import cfg
 
 from image_service.registry.interface import Registry
@@ -37,3 +39,14 @@ async def open_registry(conf: cfg.ConfigOpts, *, data_api: str | None = None) ->
         raise cfg.Error(str(error)) from error
     await registry.check()
     return registry
+
+
+def preload(conf: cfg.ConfigOpts, *, data_api: str | None = None) -> None:
+    """Import what :func:`open_registry` will need, so that processes forked afterwards share it."""
+    if (data_api or conf.data_api) == "registry":
+        pass
+    else:
+        from image_service.registry.engine import database_url
+
+        with contextlib.suppress(ValueError):  # open_registry says what is wrong with it
+            database_url(conf.database.connection or "").get_dialect().import_dbapi()

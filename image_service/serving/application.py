@@ -17,6 +17,7 @@ from image_service.serving.worker import Worker
 HEARTBEAT_TIMEOUT = 120
 
 MakeApp = Callable[[cfg.ConfigOpts], Awaitable[web.Application]]
+Preload = Callable[[cfg.ConfigOpts], None]
 
 
 class GunicornLog:
@@ -40,8 +41,9 @@ class GunicornLog:
 class Application(BaseApplication):
     """Our configuration in gunicorn's words, and the application that each worker makes."""
 
-    def __init__(self, name: str, read_conf: Callable[[], cfg.ConfigOpts], make_app: MakeApp) -> None:
+    def __init__(self, name: str, read_conf: Callable[[], cfg.ConfigOpts], make_app: MakeApp, preload: Preload) -> None:
         self.name = name
+        self.preload = preload
         self.read_conf = read_conf
         self.make_app = make_app
         self.conf = read_conf()

@@ -69,6 +69,7 @@ class Master(Arbiter):
             if listener.sock.family != socket.AF_UNIX:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, self.app.conf.tcp_keepidle)
+        self.app.preload(self.app.conf)
         # What was imported stays for good: the collector need not touch, and so copy, these pages in every
         # worker.
         gc.collect()
