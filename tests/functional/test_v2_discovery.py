@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import running
 from tests.functional.service import Service
-from tests.functional.v2 import A, ADMIN, C, SERVICE, download, show, upload
+from tests.functional.v2 import ADMIN, SERVICE, A, C, download, show, upload
 
 SCHEMAS = ["image", "images", "member", "members", "task", "tasks"]
 
@@ -119,17 +119,17 @@ def test_a_schema_has_a_name_and_properties(embedded: Service, name: str) -> Non
 
 
 ATTRIBUTES = {
-    "id", "name", "status", "visibility", "protected", "os_hidden", "checksum", "os_hash_algo", "os_hash_value", "owner", "size",
-    "virtual_size", "container_format", "disk_format", "created_at", "updated_at", "tags", "direct_url", "min_ram", "min_disk", "self",
-    "file", "stores", "schema", "locations",
+    "id", "name", "status", "visibility", "protected", "os_hidden", "checksum", "os_hash_algo", "os_hash_value", "owner",
+    "size", "virtual_size", "container_format", "disk_format", "created_at", "updated_at", "tags", "direct_url", "min_ram", "min_disk",
+    "self", "file", "stores", "schema", "locations",
 }  # fmt: skip
 READ_ONLY = {
-    "status", "checksum", "os_hash_algo", "os_hash_value", "size", "virtual_size", "created_at", "updated_at", "direct_url", "self",
-    "file", "stores", "schema",
+    "status", "checksum", "os_hash_algo", "os_hash_value", "size", "virtual_size", "created_at", "updated_at", "direct_url",
+    "self", "file", "stores", "schema",
 }  # fmt: skip
 CUSTOM = {
-    "kernel_id", "ramdisk_id", "instance_uuid", "architecture", "os_distro", "os_version", "description", "cinder_encryption_key_id",
-    "cinder_encryption_key_deletion_policy",
+    "kernel_id", "ramdisk_id", "instance_uuid", "architecture", "os_distro", "os_version", "description",
+    "cinder_encryption_key_id", "cinder_encryption_key_deletion_policy",
 }  # fmt: skip
 
 
