@@ -120,8 +120,8 @@ def test_a_schema_has_a_name_and_properties(embedded: Service, name: str) -> Non
 
 ATTRIBUTES = {
     "id", "name", "status", "visibility", "protected", "os_hidden", "checksum", "os_hash_algo", "os_hash_value", "owner",
-    "size", "virtual_size", "container_format", "disk_format", "created_at", "updated_at", "tags", "direct_url", "min_ram", "min_disk",
-    "self", "file", "stores", "schema", "locations",
+    "size", "virtual_size", "container_format", "disk_format", "created_at", "updated_at", "tags", "direct_url",
+    "min_ram", "min_disk", "self", "file", "stores", "schema", "locations",
 }  # fmt: skip
 READ_ONLY = {
     "status", "checksum", "os_hash_algo", "os_hash_value", "size", "virtual_size", "created_at", "updated_at", "direct_url",
