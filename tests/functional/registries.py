@@ -58,7 +58,7 @@ class Place:
 
 
 @asynccontextmanager
-async def served(registry: Registry) -> AsyncIterator[str]:
+async def served(registry: Registry, flavor: str = "") -> AsyncIterator[str]:
     """Address of an image-registry application on a real socket, which owns ``registry``."""
     with tempfile.TemporaryDirectory() as folder:
         secret = Path(folder) / "secret"
@@ -66,6 +66,7 @@ async def served(registry: Registry) -> AsyncIterator[str]:
         secret.chmod(0o600)
         conf = config.load("glance-registry", [], [])
         conf.set_override("secret_file", str(secret), group="registry_link")
+        conf.set_override("flavor", flavor, group="paste_deploy")
         runner = web.AppRunner(make_registry_app(conf, registry))
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)

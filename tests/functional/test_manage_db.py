@@ -19,6 +19,7 @@ from image_service.registry import schema
 from image_service.registry.database import DatabaseRegistry
 from image_service.registry.engine import Database
 from image_service.registry.tables import IMAGES, METADATA
+from tests.mariadb import MariaDB
 
 Manage = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -115,8 +116,8 @@ def test_migrations_make_what_the_tables_say(url: str) -> None:
     with database.engine.connect() as connection:
         made = inspect(connection)
         for table in METADATA.sorted_tables:
-            columns = {c["name"]: (str(c["type"]).split(" ")[0], c["nullable"]) for c in made.get_columns(table.name)}
-            wanted = {c.name: (c.type.compile(connection.dialect), c.nullable) for c in table.columns}
+            columns = {c["name"]: (str(c["type"]).split(" ")[0], bool(c["nullable"])) for c in made.get_columns(table.name)}
+            wanted = {c.name: (c.type.compile(connection.dialect), bool(c.nullable)) for c in table.columns}
             assert _plain(columns) == _plain(wanted), table.name
             indexes = {index["name"]: index["column_names"] for index in made.get_indexes(table.name)}
             assert indexes == {index.name: [c.name for c in index.columns] for index in table.indexes}, table.name
@@ -134,10 +135,9 @@ def _plain(columns: dict[str, tuple[str, bool]]) -> dict[str, tuple[str, bool]]:
     return found
 
 
-def test_an_interrupted_first_run_is_finished(url: str) -> None:
-    if url.startswith("sqlite"):
-        pytest.skip("SQLite undoes what was not finished")
-    database = Database(url)
+def test_an_interrupted_first_run_is_finished(mariadb: MariaDB) -> None:
+    """On SQLite an interrupted run is undone whole."""
+    database = Database(mariadb.new_database())
     schema.expand(database)
     with database.engine.connect() as connection:
         for statement in (
