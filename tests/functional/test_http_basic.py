@@ -1,4 +1,4 @@
-"""flavor = http_basic: users in an htpasswd file, their projects and roles in a file beside it; curl -u and keystoneauth speak it."""
+"""flavor = http_basic: users in an htpasswd file, their projects and roles in a file beside it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import bcrypt
 import pytest
@@ -16,7 +17,7 @@ from tests.functional.running import eventually
 from tests.functional.service import Answer, Service, running_service
 from tests.functional.v2 import download
 
-IDENTITIES = {
+IDENTITIES: dict[str, dict[str, Any]] = {
     "alice": {"project": "project-a", "roles": ["member"]},
     "anna": {"project": "project-a", "roles": ["Member", "reader"]},
     "bob": {"project": "project-b", "roles": ["member"]},

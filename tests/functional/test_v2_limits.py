@@ -139,7 +139,8 @@ def test_the_quota_is_the_owners_whoever_sends_the_data(limited: Service) -> Non
 
 def test_negative_quotas_are_none(unlimited: Service) -> None:
     words = [f"w{n}" for n in range(300)]
-    image = unlimited.image(tags=words, **dict.fromkeys(words, "v"))
+    attributes: dict[str, Any] = {"tags": words, **dict.fromkeys(words, "v")}
+    image = unlimited.image(**attributes)
     assert len(image["tags"]) == 300
     for n in range(130):
         assert unlimited.ask("POST", f"/v2/images/{image['id']}/members", {"member": f"m{n}"}).status == 200
