@@ -91,6 +91,7 @@ packages: ## install the Debian packages that tests need, as root or with sudo
 .PHONY: samples
 samples: .venv/.runtime ## write the sample configuration files anew from the options
 	@$(BIN)/python -m scripts.samples
+	@$(BIN)/python -m scripts.options_table
 
 .PHONY: pins
 pins: .venv/.develop ## pin the newest versions of everything in requirements/

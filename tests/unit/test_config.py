@@ -16,6 +16,7 @@ from image_service.cli.manage_config import program_of
 from image_service.config_check import is_loopback, require_closed_door, require_valid, unknown_options
 from image_service.registry.engine import database_url
 from image_service.store.stores import folders
+from scripts.options_table import PAGE, page
 
 # Word for word from the post of 2014 whose installation this service replaces.
 API_OF_2014 = """
@@ -316,3 +317,10 @@ def test_a_file_that_is_not_there_is_a_wrong_argument(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "no.conf" in done.stderr
+
+
+def test_the_page_of_options_is_current() -> None:
+    assert PAGE.read_text() == page(PAGE.read_text()), "run `make samples`"
+    assert all(
+        f"`{option.dest}`" in PAGE.read_text() for groups in config.GROUPS.values() for some in groups.values() for option in some
+    )
