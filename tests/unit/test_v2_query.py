@@ -1,0 +1,57 @@
+"""What stands in the query of a list (contract C.10), taken apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from image_service.api.v2.query import parse_time, split_quoted
+from image_service.errors import InvalidValue
+
+SPLIT = [
+    ("", []),
+    ("a", ["a"]),
+    ("a,b", ["a", "b"]),
+    (" a , b ", ["a", "b"]),
+    ('"a,b",c', ["a,b", "c"]),
+    ('"a"', ["a"]),
+    ('"a" , "b"', ["a", "b"]),
+    (r'"say \"hi\"",x', ['say "hi"', "x"]),
+    (r'"back\\slash"', ["back\\slash"]),
+    ('""', [""]),
+    ("ü,☃", ["ü", "☃"]),
+]
+
+
+@pytest.mark.parametrize(("text", "items"), SPLIT)
+def test_items_stand_between_commas_or_quotation_marks(text: str, items: list[str]) -> None:
+    assert split_quoted(text) == items
+
+
+@pytest.mark.parametrize("text", ['"', '"a', 'a"', 'a"b"', '"a"b', "a,,b", ",a", '"a\\"'])
+def test_unbalanced_quotation_marks_and_empty_items_are_refused(text: str) -> None:
+    with pytest.raises(InvalidValue):
+        split_quoted(text)
+
+
+TIMES = [
+    ("2026-11-22T11:59:11Z", "2026-11-22T11:59:11"),
+    ("2026-11-22T11:59:11", "2026-11-22T11:59:11"),
+    ("2026-11-22", "2026-11-22T00:00:00"),
+    ("2026-11-22T11:59:11.5Z", "2026-11-22T11:59:11.500000"),
+    ("2026-11-22T11:59:11+02:00", "2026-11-22T09:59:11"),
+    ("2026-11-22T11:59:11-05:30", "2026-11-22T17:29:11"),
+    # A plus sign that nobody encoded arrives as a space.
+    ("2026-11-22T11:59:11 02:00", "2026-11-22T09:59:11"),
+    (" 2026-11-22 ", "2026-11-22T00:00:00"),
+]
+
+
+@pytest.mark.parametrize(("text", "wanted"), TIMES)
+def test_times_are_iso_8601_and_become_utc(text: str, wanted: str) -> None:
+    assert parse_time("created_at", text).isoformat() == wanted
+
+
+@pytest.mark.parametrize("text", ["", "now", "2026-13-01", "2026-11-22T25:00:00Z", "22.11.2026", "1700000000"])
+def test_other_times_are_refused_by_name(text: str) -> None:
+    with pytest.raises(InvalidValue, match="created_at"):
+        parse_time("created_at", text)
