@@ -6,6 +6,7 @@ checked at the moment of connecting: what was checked is what is connected to (O
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import logging
@@ -13,6 +14,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -89,9 +91,12 @@ class HttpStore(Store):
     schemes = ("http", "https")
     read_only = True
 
-    def __init__(self, name: str, addresses: AddressFilter, *, ca_file: str | None = None, insecure: bool = False) -> None:
+    def __init__(
+        self, name: str, addresses: AddressFilter, *, ca_file: str | None = None, insecure: bool = False, retries: int = 0
+    ) -> None:
         self.name = name
         self._addresses = addresses
+        self._pauses = [0.5 * number for number in range(1, retries + 1)]
         self._tls = ssl.create_default_context(cafile=ca_file)
         if insecure:
             self._tls.check_hostname = False
@@ -118,25 +123,37 @@ class HttpStore(Store):
         raise UnsupportedUrl("The HTTP URL is invalid: the server there does not say how many bytes it has.")
 
     async def read(self, url: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """See :meth:`Store.read`. Of a server without ranges all is read, and what was not asked for skipped."""
+        """See :meth:`Store.read`. Of a server without ranges all is read, and what was not asked for skipped.
+
+        Where the server breaks off, reading goes on from there, at most ``retries`` times, if an ETag shows that it is the same
+        thing still.
+        """
         if length == 0:
             return
-        headers = _range_header(offset, length)
-        async with self._answer("GET", url, headers) as answer:
+        part = _Part(offset, None if length is None else offset + length)
+        for pause in (*self._pauses, None):
+            try:
+                async for data in self._read_on(url, part):
+                    yield data
+                return
+            except StoreUnavailable as error:
+                if pause is None or (part.begun and part.etag is None):
+                    raise
+                LOG.info("http location, at byte %d: %s", part.position, error.message)
+            await asyncio.sleep(pause)
+
+    async def _read_on(self, url: str, part: _Part) -> AsyncIterator[bytes]:
+        async with self._answer("GET", url, part.headers()) as answer:
             if answer.status == 416:  # from behind the last byte
                 return
-            skip = 0 if _starts_at(answer, offset) else offset
-            left = length
+            skip = part.skip(answer)
             try:
                 async for data in answer.content.iter_chunked(_CHUNK):
-                    part = data[skip:] if skip else data
+                    wanted = part.take(data[skip:] if skip else data)
                     skip = max(0, skip - len(data))
-                    if left is not None:
-                        part = part[:left]
-                        left -= len(part)
-                    if part:
-                        yield part
-                    if left == 0:
+                    if wanted:
+                        yield wanted
+                    if part.position == part.end:
                         return
             except _FAILURES as error:
                 raise _unreachable(error) from error
@@ -188,6 +205,41 @@ class HttpStore(Store):
         return await self._session.request(method, where, headers=headers, allow_redirects=False)
 
 
+@dataclass(slots=True)
+class _Part:
+    """What is still to be read: from ``position`` up to ``end`` (None: all); ``etag`` names the thing that reading began
+    with."""
+
+    position: int
+    end: int | None
+    begun: bool = False
+    etag: str | None = None
+
+    def headers(self) -> dict[str, str]:
+        if not self.position and self.end is None:
+            return {}
+        return {"Range": f"bytes={self.position}-{'' if self.end is None else self.end - 1}"}
+
+    def skip(self, answer: aiohttp.ClientResponse) -> int:
+        """How many of the answer's bytes come before ``position``; ``StoreUnavailable`` when it is no answer to this
+        question."""
+        etag = answer.headers.get("ETag", "")
+        if self.begun and etag != self.etag:
+            raise StoreUnavailable("The image's location has changed while it was read.")
+        self.begun, self.etag = True, etag if etag.startswith('"') else None
+        if answer.status != 206:
+            return self.position
+        if not answer.headers.get("Content-Range", "").lower().startswith(f"bytes {self.position}-"):
+            raise StoreUnavailable("The server of the image's location answers with another range than it was asked for.")
+        return 0
+
+    def take(self, data: bytes) -> bytes:
+        """So much of ``data`` as is wanted."""
+        wanted = data if self.end is None else data[: self.end - self.position]
+        self.position += len(wanted)
+        return wanted
+
+
 def _parsed(url: str) -> URL:
     try:
         where = URL(url)
@@ -203,20 +255,6 @@ def _next_hop(here: URL, location: str | None) -> URL:
         return _parsed(str(here.join(URL(location or ""))))
     except ValueError:
         raise UnsupportedUrl("The HTTP URL is invalid: it redirects to no address.") from None
-
-
-def _range_header(offset: int, length: int | None) -> dict[str, str]:
-    if not offset and length is None:
-        return {}
-    return {"Range": f"bytes={offset}-" if length is None else f"bytes={offset}-{offset + length - 1}"}
-
-
-def _starts_at(answer: aiohttp.ClientResponse, offset: int) -> bool:
-    if answer.status != 206:
-        return offset == 0
-    if not answer.headers.get("Content-Range", "").lower().startswith(f"bytes {offset}-"):
-        raise StoreUnavailable("The server of the image's location answers with another range than it was asked for.")
-    return True
 
 
 def _require_good(answer: aiohttp.ClientResponse, good: tuple[int, ...]) -> None:

@@ -212,4 +212,5 @@ def _http_store(conf: cfg.ConfigOpts, name: str, options: Any) -> Store:
     # too.
     inside = not conf.paste_deploy.flavor and not conf.allow_unauthenticated_access
     addresses = AddressFilter(options.http_allowed_networks, options.http_denied_networks, inside=inside)
-    return HttpStore(name, addresses, ca_file=options.https_ca_certificates_file, insecure=options.https_insecure)
+    ca_file, insecure = options.https_ca_certificates_file, options.https_insecure
+    return HttpStore(name, addresses, ca_file=ca_file, insecure=insecure, retries=conf.http_retries)

@@ -24,6 +24,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     objects: ClassVar[dict[str, bytes]] = {}
     requests: ClassVar[list[str]] = []
+    etags: ClassVar[list[str]] = []
 
     def do_HEAD(self) -> None:
         self.answer(body=False)
@@ -44,12 +45,28 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(302, b"", {"Location": rest})
         elif kind == "status":
             self.reply(int(rest), b"", {})
+        elif kind == "drops" and body:
+            self.drop(self.objects[rest])
         elif kind == "no-head" and not body:
             self.reply(403, b"", {})
         elif rest not in self.objects:
             self.reply(404, b"", {})
         else:
             self.send_object(kind, self.objects[rest], body=body)
+
+    def drop(self, data: bytes) -> None:
+        """Break off every 4 bytes; ``etags`` are given out one by one, the last one for ever."""
+        etag = self.etags[0] if len(self.etags) == 1 else self.etags.pop(0)
+        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(data) - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        if etag:
+            self.send_header("ETag", etag)
+        self.end_headers()
+        self.wfile.write(data[start : start + 4])
+        self.close_connection = True
 
     def send_object(self, kind: str, data: bytes, *, body: bool) -> None:
         if kind == "no-length":
@@ -178,6 +195,26 @@ def test_no_length(web: str) -> None:
 def test_the_server_stops_in_the_middle(web: str) -> None:
     with pytest.raises(StoreUnavailable):
         asyncio.run(read(inside(), web + "/short/ten"))
+
+
+@pytest.mark.parametrize(
+    ("etags", "retries", "error"),
+    [
+        (['"same"'], 2, None),
+        (['"same"'], 1, "stopped in the middle"),
+        (['"one"', '"two"'], 2, "has changed"),
+        (['W/"weak"'], 2, "stopped in the middle"),
+        ([""], 2, "stopped in the middle"),
+    ],
+)
+def test_reading_goes_on_where_it_broke_off(web: str, etags: list[str], retries: int, error: str | None) -> None:
+    Handler.etags[:] = etags
+    store = HttpStore("http", AddressFilter(inside=True), retries=retries)
+    if error is None:
+        assert asyncio.run(read(store, web + "/drops/ten")) == b"0123456789"
+        return
+    with pytest.raises(StoreUnavailable, match=error):
+        asyncio.run(read(store, web + "/drops/ten"))
 
 
 def test_another_range_than_asked_for(web: str) -> None:
