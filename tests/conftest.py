@@ -94,6 +94,8 @@ def trusting(
 
 
 @pytest.fixture
-def embedded(services: dict[tuple[str, str], Service], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Service:
+def embedded(
+    services: dict[tuple[str, str], Service], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Service:
     """As ``service``, on SQLite in-process only: for what does not depend on the registry."""
     return running("sqlite", "open", request, services, tmp_path_factory)

@@ -126,7 +126,8 @@ class Glance(Peer):
             f"[os_glance_tasks_store]\nfilesystem_store_datadir = {self.folder}/tasks\n"
             f"[oslo_policy]\npolicy_file = {policy}\n[oslo_concurrency]\nlock_path = {self.folder}\n"
         )
-        manage: list[str | Path] = [GLANCE_VENV / "bin/glance-manage", "--config-file", self.folder / "glance-api.conf", "db_sync"]
+        config = self.folder / "glance-api.conf"
+        manage: list[str | Path] = [GLANCE_VENV / "bin/glance-manage", "--config-file", config, "db_sync"]
         subprocess.run(manage, check=True, capture_output=True)
 
     @property

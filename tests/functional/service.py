@@ -1,7 +1,7 @@
 """A whole service for tests that read as a specification: image-api, and image-registry where the registry is remote.
 
-Each of the four combinations ({SQLite, MariaDB} x {in-process, remote}) and each configuration is started once for a session; a test makes
-its own images with names of its own and never counts on an empty service.
+Each of the four combinations ({SQLite, MariaDB} x {in-process, remote}) and each configuration is started once for a session; a
+test makes its own images with names of its own and never counts on an empty service.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def ask(port: int, method: str, path: str, body: Any = None, headers: Mapping[st
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     with contextlib.closing(connection):
         encoded = {name: value.encode() for name, value in sent.items()}
-        connection.request(method, path, body, encoded, encode_chunked=not isinstance(body, bytes | None))  # type: ignore[arg-type]
+        connection.request(method, path, body, encoded, encode_chunked=not isinstance(body, bytes | None))
         answer = connection.getresponse()
         found = {name.lower(): value.encode("latin-1").decode() for name, value in answer.getheaders()}
         return Answer(answer.status, found, answer.read())
@@ -94,7 +94,8 @@ class Service:
         where = f"data_api = registry\nregistry_port = {self.registry_port}\n" if self.remote else ""
         store = f"[glance_store]\nfilesystem_store_datadir = {self.images}\nhttp_allowed_networks = 127.0.0.0/8\n"
         (self.folder / "glance-api.conf").write_text(
-            f"[DEFAULT]\nbind_port = {self.port}\nworkers = 2\n{where}{self.default}\n{link}{'' if self.remote else database}{store}{self.sections}\n"
+            f"[DEFAULT]\nbind_port = {self.port}\nworkers = 2\n{where}{self.default}\n"
+            f"{link}{'' if self.remote else database}{store}{self.sections}\n"
         )
         (self.folder / "glance-registry.conf").write_text(
             f"[DEFAULT]\nbind_port = {self.registry_port}\nworkers = 2\n{link}{database}"
@@ -144,7 +145,8 @@ class Service:
         for program in list(self.processes):
             self.kill(program)
 
-    # -- requests ----------------------------------------------------------------------------------------------------------------------
+    # -- requests
+    # ----------------------------------------------------------------------------------------------------------------------
 
     def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
         """A request to image-api."""
