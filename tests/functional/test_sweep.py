@@ -332,6 +332,28 @@ def test_verify_a_sample(house: House) -> None:
     house.run(work)
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_verify_command(house: House, broken: bool) -> None:
+    made: list[str] = []
+
+    async def work(rooms: Rooms) -> None:
+        made.extend([(await rooms.active()).id for _ in range(2)])
+
+    house.run(work)
+    if broken:
+        os.truncate(house.images / made[0], 10)
+    code, said = run(house, "image-manage", "verify")
+    assert code == (1 if broken else 0)
+    assert (f"BROKEN {made[0]} in store file: size is 10, should be 300000" in said) is broken
+    assert ("2 verified: 1 good, 1 broken" if broken else "2 verified: 2 good, 0 broken") in said
+    assert run(house, "image-manage", "verify", "--sample", "100%")[0] == code
+
+
+@pytest.mark.parametrize("share", ["0%", "101%", "some", "-1%"])
+def test_verify_bad_usage(house: House, share: str) -> None:
+    assert run(house, "image-manage", "verify", f"--sample={share}")[0] == 2
+
+
 # -- the commands --------------------------------------------------------------------------------------------
 
 
