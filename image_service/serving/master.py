@@ -16,6 +16,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import time
@@ -35,6 +36,9 @@ LOG = logging.getLogger(__name__)
 
 # What a worker may need beyond graceful_timeout to end requests that are cut off.
 MARGIN = 20.0
+# A worker that lived for less is not replaced before this time is over, in seconds.
+SHORTEST_LIFE = 2.0
+MOST_FILES = 65536
 TURN = 0.05
 LONGEST_PAUSE = 30.0
 
@@ -69,6 +73,7 @@ class Master(Arbiter):
             if listener.sock.family != socket.AF_UNIX:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, self.app.conf.tcp_keepidle)
+        _allow_many_files()
         self.app.preload(self.app.conf)
         # What was imported stays for good: the collector need not touch, and so copy, these pages in every
         # worker.
@@ -143,6 +148,7 @@ class Master(Arbiter):
         if report == SERVING or worker.age <= self._first_age:
             LOG.error("Worker %s ended unexpectedly (exit code %s)", worker.pid, code)
             self._settled = False
+            self._not_before = max(self._not_before, worker.born + SHORTEST_LIFE)
             return
         sentence = report.removeprefix(FAILED).decode(errors="replace") or f"a worker ended while it started (exit code {code})"
         self._start_failed(sentence)
@@ -166,12 +172,13 @@ class Master(Arbiter):
             self._again = True
             return
         self._notifier.reloading()
+        old = self.app.conf
         try:
             conf = self.app.read_conf()
         except (cfg.Error, OSError) as error:
+            log.setup(old, self.app.name)
             self._refuse_reload(str(error))
             return
-        old = self.app.conf
         if (conf.bind_host, conf.bind_port) != (old.bind_host, old.bind_port):
             LOG.warning("bind_host and bind_port are used after a restart, not after a reload")
         self._before = self._first_age, old
@@ -214,7 +221,7 @@ class Master(Arbiter):
         for listener in self.LISTENERS:
             listener.close()
         self.LISTENERS.clear()
-        deadline = time.monotonic() + self.cfg.graceful_timeout + MARGIN
+        deadline = time.monotonic() + self.app.conf.graceful_timeout + MARGIN
         told: dict[int, int] = {}
         next_word = 0.0
         while self.WORKERS and time.monotonic() < deadline:
@@ -244,3 +251,11 @@ class Master(Arbiter):
         if reason is not None:
             log.complain(self.app.name, reason)
         super().halt(None, exit_status)
+
+
+def _allow_many_files() -> None:
+    """Each client is a descriptor, and the usual limit of 1024 is not ours to stay in."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -30,9 +30,9 @@ def serve(name: str, program: str, make_app: MakeApp, preload: Preload) -> NoRet
         conf = config.load(program, args.config_file, args.config_dir)
         if args.debug:
             conf.set_override("debug", True)
+        log.setup(conf, name)
         require_valid(conf, program)
         require_closed_door(conf)
-        log.setup(conf, name)
         for warning in unknown_options(conf, program):
             LOG.warning("%s", warning)
         return conf

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 from oslo_config import cfg
 
@@ -24,6 +26,19 @@ CLEAN_UP = 5.0
 FOR_EVER = 10 * 365 * 86400.0
 
 
+def _is_no_mistake_of_ours(record: logging.LogRecord) -> bool:
+    """aiohttp logs a request that is no HTTP as an error with a trace. It is the client's, and one line at INFO."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.levelno, record.levelname, record.exc_info = logging.INFO, "INFO", None
+        record.msg, record.args = "Not understood: %s: %s", (type(error).__name__, str(error.message)[:200])
+    return record.levelno >= server_log.getEffectiveLevel()
+
+
+server_log = logging.getLogger("image_service.http")
+server_log.addFilter(_is_no_mistake_of_ours)
+
+
 class Runner(web.AppRunner):
     """Runs one application in this process."""
 
@@ -32,6 +47,7 @@ class Runner(web.AppRunner):
         silence = conf.client_socket_timeout or FOR_EVER
         super().__init__(
             app,
+            logger=server_log,
             access_log=access_log if conf.access_log else None,
             access_log_class=AccessLogger,
             keepalive_timeout=silence,

@@ -41,6 +41,10 @@ class Worker(GunicornWebWorker):
     retired = False
     _hurry = False
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.born = time.monotonic()
+
     def report(self) -> bytes:
         """What the worker said last; for the master."""
         return os.pread(self.tmp.fileno(), 4096, 0)

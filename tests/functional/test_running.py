@@ -386,6 +386,23 @@ def test_many_and_long_headers_pass(server: Running, monkeypatch: pytest.MonkeyP
     assert sum(name.lower().startswith("x-image-meta-property-") for name in answered) == 128
 
 
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\nA: " + b"x" * 20000 + b"\r\n\r\n"],
+    ids=["TLS", "version", "long line"],
+)
+def test_garbage_is_the_clients_mistake_not_ours(server: Running, garbage: bytes) -> None:
+    server.start_and_wait()
+    with server.connect() as connection:
+        connection.sendall(garbage)
+        assert connection.recv(100).startswith((b"HTTP/1.0 400", b"HTTP/1.1 400"))
+    assert server.ask("GET", "/v2/images")[0] == 200
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert "Traceback" not in server.log
+    assert " ERROR " not in server.log
+
+
 def test_the_log_has_every_request_also_after_rotation_and_at_the_end(tmp_path: Path) -> None:
     log = tmp_path / "api.log"
     with running(tmp_path, f"log_file = {log}\nuse_stderr = True\nuse_json = True") as server:
