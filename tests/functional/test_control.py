@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.running import BIN, PATIENCE, Running, eventually, running
+from tests.functional.running import BIN, PATIENCE, Running, eventually, free_port, running
 from tests.functional.test_running import SlowUpload
 
 
@@ -25,12 +25,12 @@ def server(tmp_path: Path) -> Iterator[Running]:
 
 
 def control(server: Running, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    words = [BIN / "image-control", "--config-file", server.config, *arguments, "api", command]
+    words: list[str | Path] = [BIN / "image-control", "--config-file", server.config, *arguments, "api", command]
     return subprocess.run(words, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
 
 
 def manage(server: Running, *words: str, password: str = "") -> subprocess.CompletedProcess[str]:
-    command = [BIN / "image-manage", "--config-file", server.config, *words]
+    command: list[str | Path] = [BIN / "image-manage", "--config-file", server.config, *words]
     return subprocess.run(command, input=password, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
@@ -122,6 +122,40 @@ def test_all_needs_no_registry_that_nobody_configured(server: Running, tmp_path:
     assert everything("stop") == 0
     assert everything("status") == 3
     (tmp_path / ".glance" / "glance-api.conf").rename(server.config)
+
+
+def test_all_starts_and_stops_the_registry_and_the_api_that_asks_it(tmp_path: Path) -> None:
+    server, port = Running(tmp_path), free_port()
+    server.make_schema()
+    (tmp_path / ".glance").mkdir()
+    common = f"[registry_link]\nsecret_file = {tmp_path}/secret\n[DEFAULT]\nrun_dir = {tmp_path}/run\n"
+    files = {
+        "glance-api": f"bind_port = {server.port}\ndata_api = registry\nregistry_port = {port}\n"
+        f"[glance_store]\nfilesystem_store_datadir = {tmp_path}/images\n",
+        "glance-registry": f"bind_port = {port}\n[database]\nconnection = {server.database}\n",
+    }
+    for name, text in files.items():
+        (tmp_path / ".glance" / f"{name}.conf").write_text(common + text)
+
+    def run(*words: str) -> int:
+        environment = {**os.environ, "HOME": str(tmp_path)}
+        return subprocess.run([BIN / words[0], *words[1:]], env=environment, timeout=PATIENCE, check=False).returncode
+
+    assert run("image-manage", "registry-secret") == 0
+    assert run("image-manage", "registry-secret") == 1  # never replaced by accident
+    try:
+        assert run("image-control", "all", "start") == 0
+        assert server.ask("GET", "/v2/images")[0] == 200
+        assert run("image-control", "registry", "stop") == 0
+        assert run("image-control", "all", "status") == 3
+        assert server.ask("GET", "/v2/images")[0] == 503
+        assert server.ask("GET", "/readiness")[0] == 503
+        assert run("image-control", "all", "start") == 0
+        assert server.ask("GET", "/v2/images")[0] == 200
+        assert server.ask("GET", "/readiness")[0] == 200
+    finally:
+        assert run("image-control", "all", "stop") == 0
+    assert run("image-control", "all", "status") == 3
 
 
 def test_one_file_for_all_servers_is_refused() -> None:
