@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from image_service.context import RequestContext
-from image_service.errors import Forbidden, InvalidValue, NotFound
+from image_service.errors import Forbidden, InvalidValue, NotAuthenticated, NotFound
 from image_service.model import Image, Member, MemberStatus, Visibility
 from image_service.registry.interface import Visible
 
@@ -170,7 +170,9 @@ async def require_sharing_v1(context: RequestContext, image: Image, find_member:
     """
     if context.is_admin or owns(context, image):
         return
+    if context.project is None:
+        raise NotAuthenticated("No authenticated user: who shares an image does it for a project.")
     require_writer(context)
-    member = await find_member(image.id, context.project) if context.project else None
+    member = await find_member(image.id, context.project)
     if member is None or not member.can_share:
         raise NotFound("No permission to share that image.")

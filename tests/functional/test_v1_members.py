@@ -136,7 +136,7 @@ def test_members_of_an_image_that_is_not_there_are_a_404(service: Service, metho
         image_id = make(service)["id"]
         service.ask("PUT", f"/v1/images/{image_id}/members/a")
         service.ask("DELETE", f"/v1/images/{image_id}")
-    body = {"memberships": []} if (method, path) == ("PUT", "") else None
+    body: dict[str, Any] | None = {"memberships": []} if (method, path) == ("PUT", "") else None
     assert service.ask(method, f"/v1/images/{image_id}/members{path}", body).status == 404
 
 
