@@ -403,6 +403,28 @@ def test_garbage_is_the_clients_mistake_not_ours(server: Running, garbage: bytes
     assert " ERROR " not in server.log
 
 
+def test_the_log_says_how_much_was_sent_to_whom(server: Running) -> None:
+    server.start_and_wait()
+    image_id = upload(server, 2)
+    body = server.ask("GET", f"/v2/images/{image_id}")[2]
+    server.ask("GET", f"/v2/images/{image_id}/file", headers={"X-Openstack-Request-Id": "req-of-mine"})
+    server.ask("HEAD", f"/v1/images/{image_id}")
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    lines = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in server.log.splitlines()]
+    seen = [
+        (line["method"], line["path"], line["status"], line["bytes"])
+        for line in lines
+        if line["logger"] == "image_service.access"
+    ]
+    assert sorted(seen[1:]) == [
+        ("GET", f"/v2/images/{image_id}", "200", str(len(body))),
+        ("GET", f"/v2/images/{image_id}/file", "200", str(2 << 20)),
+        ("HEAD", f"/v1/images/{image_id}", "200", "0"),
+    ]
+    assert [line["client"] for line in lines if line["request_id"] == "req-of-mine"] == ["127.0.0.1"]
+
+
 def test_the_log_has_every_request_also_after_rotation_and_at_the_end(tmp_path: Path) -> None:
     log = tmp_path / "api.log"
     with running(tmp_path, f"log_file = {log}\nuse_stderr = True\nuse_json = True") as server:

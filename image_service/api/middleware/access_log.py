@@ -45,10 +45,8 @@ class AccessLogger(AbstractAccessLogger):
 
 
 def _sent(request: web.BaseRequest, response: web.StreamResponse) -> int:
-    """Bytes of the body. aiohttp counts the header, too, and does not count what the kernel sends from a
-    file.
-    """
+    """Bytes of the body. aiohttp counts the header, too, and not what the kernel sends from a file."""
     length = response.content_length
     if request.method == "HEAD" or length is None:
         return 0 if request.method == "HEAD" else response.body_length
-    return length if isinstance(response, web.FileResponse) else min(length, response.body_length)
+    return min(length, response.body_length) if isinstance(response, web.Response) else length
