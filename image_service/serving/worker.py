@@ -22,6 +22,7 @@ from oslo_config import cfg
 
 from image_service import log
 from image_service.errors import ImageServiceError
+from image_service.serving.memory import keep_buffers
 from image_service.serving.runner import Runner
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Worker(GunicornWebWorker):
 
     def run(self) -> None:
         """Serve until told to stop; ends the process."""
+        keep_buffers()
         log.start_writer()
         self.booted = False
         self._task = self.loop.create_task(self._run())

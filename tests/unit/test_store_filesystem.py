@@ -245,10 +245,10 @@ def test_direct_writing_of_any_pieces(tmp_path: Path, sizes: list[int]) -> None:
         writer = await only_file(tmp_path).begin(new_id(), new_id(), None)
         written = b""
         for size in sizes:
-            with mmap.mmap(-1, size) as memory:
-                memory[:] = os.urandom(size)
-                written += memory[:]
-                await writer.write(memoryview(memory))
+            memory = mmap.mmap(-1, size)
+            memory[:] = os.urandom(size)
+            written += memory[:]
+            await writer.write(memoryview(memory))
         return written, (await writer.commit()).url
 
     written, url = asyncio.run(case())
