@@ -170,14 +170,14 @@ REFUSED: list[tuple[Any, int, str]] = [
 
 
 @pytest.mark.parametrize(("body", "status", "sentence"), REFUSED, ids=lambda value: str(value)[:40])
-def test_what_no_image_may_be_is_refused_with_the_reason(service: Service, body: Any, status: int, sentence: str) -> None:
+def test_what_no_image_may_be_is_refused_with_the_reason(embedded: Service, body: Any, status: int, sentence: str) -> None:
     tag = f"refused-{uuid.uuid4()}"
     if isinstance(body, dict) and "tags" not in body:
         body = {**body, "tags": [tag]}
-    answer = service.ask("POST", "/v2/images", body)
+    answer = embedded.ask("POST", "/v2/images", body)
     assert answer.status == status
     assert sentence in answer.text
-    assert service.ask("GET", f"/v2/images?tag={tag}").json["images"] == []
+    assert embedded.ask("GET", f"/v2/images?tag={tag}").json["images"] == []
 
 
 def test_an_own_id_is_taken_once_for_ever(service: Service) -> None:

@@ -172,8 +172,8 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("name", "value"), REFUSED)
-def test_a_filter_that_makes_no_sense_is_refused_by_name(service: Service, name: str, value: str) -> None:
-    answer = service.ask("GET", "/v2/images?" + urlencode({name: value}))
+def test_a_filter_that_makes_no_sense_is_refused_by_name(embedded: Service, name: str, value: str) -> None:
+    answer = embedded.ask("GET", "/v2/images?" + urlencode({name: value}))
     assert answer.status == 400
     assert len(answer.text) > len("400 Bad Request")
 
@@ -219,7 +219,7 @@ def test_a_list_is_sorted_as_asked(service: Service, query: str, names: list[str
 
 
 @pytest.mark.parametrize("query", [query for query, _ in SORTS])
-@pytest.mark.parametrize("limit", ["1", "2", "4"])
+@pytest.mark.parametrize("limit", ["1", "4"])
 def test_pages_together_are_the_list(service: Service, query: str, limit: str) -> None:
     whole = _names(service, parse_qsl(query))
     link, walked = "/v2/images?" + urlencode([("tag", _shelf(service)), ("limit", limit), *parse_qsl(query)]), []
