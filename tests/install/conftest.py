@@ -42,8 +42,8 @@ def read_deployment() -> Deployment:
     """Read molecule's inventory. Its hosts are containers of the same names."""
     inventory = Path(INVENTORY)
     inventory = inventory / "ansible_inventory.yml" if inventory.is_dir() else inventory
-    children = yaml.safe_load(inventory.read_text(encoding="utf-8"))["all"]["children"]
-    members = {name: list((group or {}).get("hosts") or {}) for name, group in children.items()}
+    document = yaml.safe_load(inventory.read_text(encoding="utf-8"))
+    members = {name: list((group or {}).get("hosts") or {}) for name, group in document.items() if name in GROUPS}
     hosts = sorted({host for group in members.values() for host in group})
     addresses = {host: testinfra.get_host(f"podman://{host}").check_output("hostname -I").split()[0] for host in hosts}
     return Deployment({group: members.get(group, []) for group in GROUPS}, addresses, inventory.parent / "secrets")
@@ -101,8 +101,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report: Any = yield
     if report.when == "call" and report.failed:
         for server in servers(*GROUPS):
-            journal = server.host.run("journalctl --no-pager -n 40 -u 'image-*' -u nginx -u mariadb")
+            journal = server.host.run("journalctl --no-pager -n 15 -u 'image-*' -u nginx -u mariadb")
             report.sections.append((f"journal of {server.name}", journal.stdout))
-            logs = server.host.run("tail -n 30 /var/log/glance/*.log")
+            logs = server.host.run("tail -n 5 /var/log/glance/*.log")
             report.sections.append((f"logs of {server.name}", logs.stdout))
     return report  # type: ignore[no-any-return]

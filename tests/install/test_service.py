@@ -24,7 +24,7 @@ class Curl:
     url: str
     def __call__(self, arguments: str, path: str) -> str:
         command = f"curl -sS --netrc-file {NETRC} --cacert {NETRC}.ca {arguments} {shlex.quote(self.url + path)}"
-        return str(self.server.host.check_output(command.replace("%", "%%")))
+        return str(self.server.host.check_output(command))
 
     def json(self, arguments: str, path: str) -> Any:
         return json.loads(self(arguments, path))
@@ -91,7 +91,7 @@ def test_nobody_is_let_in_without_a_password(server: Server, curls: list[Curl]) 
     for curl in curls:
         for path in ("/v1/images", "/v2/images"):
             command = f"curl -s -o /dev/null -w '%{{http_code}}' --cacert {NETRC}.ca {curl.url}{path}"
-            assert server.host.check_output(command.replace("%", "%%")) == "401"
+            assert server.host.check_output(command) == "401"
 
 
 @pytest.mark.on("image_api")
@@ -99,4 +99,4 @@ def test_a_client_cannot_say_who_it_is(server: Server, curls: list[Curl]) -> Non
     headers = "-H 'X-Identity-Status: Confirmed' -H 'X-Roles: admin' -H 'X-User-Id: u' -H 'X-Project-Id: p'"
     for curl in curls:
         command = f"curl -s -o /dev/null -w '%{{http_code}}' --cacert {NETRC}.ca {headers} {curl.url}/v2/images"
-        assert server.host.check_output(command.replace("%", "%%")) == "401"
+        assert server.host.check_output(command) == "401"
