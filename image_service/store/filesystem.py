@@ -47,6 +47,7 @@ T = TypeVar("T")
 
 DEFAULT_CHUNK = 65536
 _READ_AHEAD = 1 << 30  # bytes of a new image that are brought into the page cache
+_READ_STEP = 1 << 20
 _THREADS = 16
 _UUID = r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}"
 _NAME = re.compile(rf"(?P<image>{_UUID})|\.(?P<partial>{_UUID})\.(?P<upload>{_UUID})\.part", re.IGNORECASE)
@@ -294,8 +295,10 @@ class FilesystemStore(Store):
 
 
 def _read_ahead(path: Path) -> None:
+    # Linux takes the advice only up to the size of one request to the disk, so it is given in steps.
     with suppress(OSError), path.open("rb") as file:
-        os.posix_fadvise(file.fileno(), 0, _READ_AHEAD, os.POSIX_FADV_WILLNEED)
+        for start in range(0, min(_READ_AHEAD, os.fstat(file.fileno()).st_size), _READ_STEP):
+            os.posix_fadvise(file.fileno(), start, _READ_STEP, os.POSIX_FADV_WILLNEED)
 
 
 def _some(found: Iterator[StoredObject]) -> list[StoredObject]:
