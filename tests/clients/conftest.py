@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.page import blocks
 from tests.clients.sessions import Workplace
 from tests.functional.registries import migrated
 from tests.functional.service import Service, running_service
-
-FLAVORS = ("none", "http_basic", "trusted-auth")
 
 # Who looks at a service from the outside.
 HEADERS = {
@@ -77,5 +76,14 @@ trusted_addresses = 127.0.0.1
 
 @pytest.fixture
 def settle(find_service: Find, tmp_path: Path) -> Settle:
-    """A folder for a client, beside the service of a flavor."""
-    return lambda flavor: Workplace(tmp_path / "home", find_service(flavor))
+    """A folder for a client of the service of a flavor, with the files that the page says to put there."""
+
+    def settled(flavor: str) -> Workplace:
+        workplace = Workplace(tmp_path / "home", find_service(flavor))
+        if f"clouds/{flavor}" in blocks():
+            workplace.write("clouds.yaml", workplace.text(f"clouds/{flavor}"))
+        workplace.write("load-openstack-version/sitecustomize.py", workplace.text("ansible/sitecustomize.py"))
+        workplace.write("environment", workplace.text("ansible/environment"))
+        return workplace
+
+    return settled

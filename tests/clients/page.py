@@ -14,7 +14,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
 ADDRESS = "127.0.0.1:9292"
 STEPS = ("create", "two steps", "look", "same", "change", "share", "lock", "unlock", "download", "delete")
 
-_NAMED = re.compile(r"^<!-- test: (?P<client>[^/\n]+)/(?P<what>[^\n]+) -->\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
+_NAMED = re.compile(
+    r"^<!-- test: (?P<client>[^/\n]+)/(?P<what>[^\n]+) -->\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S
+)
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,3 @@ def blocks() -> dict[str, Block]:
 def steps(client: str) -> list[Block]:
     """The session of ``client``."""
     return [block for block in blocks().values() if block.client == client and block.what in STEPS]
-
-
-def about(client: str) -> list[Block]:
-    """Every block of ``client``."""
-    return [block for block in blocks().values() if block.client == client]

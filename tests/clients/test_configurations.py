@@ -1,0 +1,46 @@
+"""What docs/clients.md says beside the sessions: further configurations, what is refused, and how a shared image is accepted."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.clients.cases import CONFIGURATIONS, FAILURES
+from tests.clients.conftest import HEADERS, Settle
+from tests.clients.page import blocks
+
+
+@pytest.mark.parametrize(("name", "command", "flavor"), CONFIGURATIONS)
+def test_a_further_configuration_lists_images(name: str, command: str, flavor: str, settle: Settle) -> None:
+    workplace = settle(flavor)
+    image = workplace.service.image(headers=HEADERS[flavor])
+    assert workplace.run(blocks()[name].language, workplace.text(name) + command) == 0, workplace.output
+    assert image["name"] in workplace.output
+
+
+@pytest.mark.parametrize(("name", "flavor"), FAILURES.items())
+def test_the_page_tells_what_the_client_answers(name: str, flavor: str, settle: Settle) -> None:
+    workplace = settle(flavor)
+    text = workplace.text(name)
+    expected = text.splitlines()[-1].removeprefix("# ")
+    assert workplace.run(blocks()[name].language, text) != 0, workplace.output
+    assert expected in workplace.output
+
+
+def test_another_project_accepts_a_shared_image(settle: Settle) -> None:
+    workplace = settle("http_basic")
+    service, alice = workplace.service, HEADERS["http_basic"]
+    image = service.image(b"shared", alice)
+    members = f"/v2/images/{image['id']}/members"
+    assert service.ask("POST", members, {"member": "p2"}, alice).status == 200
+    bob = workplace.text("openstack/http_basic by variables").replace("alice", "bob")
+    accept = workplace.text("openstack/accept")
+    assert workplace.run("sh", f"{bob}ID={image['id']}\n{accept}") == 0, workplace.output
+    assert image["name"] in workplace.output
+    assert service.ask("GET", f"{members}/p2", headers=alice).json["status"] == "accepted"
+
+
+def test_ansible_without_the_pages_file_says_what_the_page_says(settle: Settle) -> None:
+    workplace = settle("none")
+    (workplace.folder / "environment").unlink()
+    assert workplace.run("yaml", workplace.text("ansible/play") + "    - openstack.cloud.image_info: {cloud: images}\n") != 0
+    assert "module 'openstack' has no attribute 'version'" in workplace.output
