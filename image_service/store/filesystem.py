@@ -145,7 +145,14 @@ class FilesystemStore(Store):
         """See :meth:`Store.begin`: the folder with the highest priority that has room, of equal ones that
         with most room."""
         _require_plain(image_id, upload_id)
-        return await self.run(self._begin, image_id, upload_id, size)
+        begun = asyncio.ensure_future(self.run(self._begin, image_id, upload_id, size))
+        try:
+            return await asyncio.shield(begun)
+        except asyncio.CancelledError:
+            # Nobody else will ever know of the file that the thread makes.
+            with suppress(ImageServiceError):
+                await (await begun).abort()
+            raise
 
     def _begin(self, image_id: str, upload_id: str, size: int | None) -> StoreWriter:
         folder = self._folder_with_room(size or 1)

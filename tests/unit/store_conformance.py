@@ -203,6 +203,15 @@ class WriteContract(ReadContract):
         asyncio.run(case())
 
     @in_loop
+    async def test_a_cancelled_begin_leaves_nothing(self, store: Store) -> None:
+        task = asyncio.create_task(store.begin(new_id(), new_id(), None))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled()
+        assert await self.left(store) == []
+
+    @in_loop
     async def test_abort_after_a_cancelled_write(self, store: Store) -> None:
         writer = await store.begin(new_id(), new_id(), None)
         task = asyncio.create_task(writer.write(BIG))
