@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_server import Server
 from oslo_config import cfg
 
 from image_service.api.middleware.access_log import AccessLogger, access_log
+from image_service.serving.connection import ConnectionServer
 
 # Headers of a request. 128 properties, their base attributes and what proxies add stay well under it.
 MAX_HEADERS = 400
@@ -63,6 +65,9 @@ class Runner(web.AppRunner):
         self._drain_time: float = conf.graceful_timeout
         self._last_response = not conf.http_keepalive
         self._silent = SilentClients(silence)
+
+    async def _make_server(self) -> Server:
+        return ConnectionServer.of(await super()._make_server())
 
     async def _end_connection(self, request: web.Request, response: web.StreamResponse) -> None:
         if self._last_response:

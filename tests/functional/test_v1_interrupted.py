@@ -55,7 +55,9 @@ def test_broken_chunks_kill_the_image(service: Service, raw: bytes) -> None:
         upload.send(PART)
         status_becomes(service, image["id"], "saving")
         upload.send_raw(raw)
-    _is_killed_without_bytes(service, image["id"])
+        status, text = upload.answer()
+        assert (status, "broke off" in text) == (400, True)
+        _is_killed_without_bytes(service, image["id"])
 
 
 def test_a_client_that_goes_away_during_its_headers_leaves_nothing(service: Service) -> None:

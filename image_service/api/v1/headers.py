@@ -110,8 +110,7 @@ def _complete_formats(found: Metadata) -> None:
             found.fields[name] = found.fields[other]
 
 
-# -- answers
-# ---------------------------------------------------------------------------------------------------------------------------
+# -- answers --
 
 
 def time(value: datetime | None) -> str | None:
