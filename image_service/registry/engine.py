@@ -241,24 +241,29 @@ def translated(error: DBAPIError | PoolTimeout) -> ImageServiceError:
     return RegistryUnavailable("The database does not answer. Try again later.")
 
 
+def refusal(database: Database) -> str | None:
+    """None when the database server takes connections; its own words when it does not yet.
+
+    ``RegistryUnavailable`` where waiting does not help (a wrong password, no such folder).
+    """
+    try:
+        database.engine.connect().close()
+    except DBAPIError as error:
+        words = f"The database does not take connections: {getattr(error.orig, 'args', ('',))[-1]}."
+        if database.is_sqlite or mysql_code(error) not in _MYSQL_NOT_YET:
+            raise RegistryUnavailable(words) from error
+        return words
+    return None
+
+
 def connect_patiently(database: Database, max_retries: int, retry_interval: int) -> None:
     """Wait until the database server takes connections: ``max_retries`` more tries (-1: for ever),
-    ``retry_interval`` seconds apart.
-
-    ``RegistryUnavailable`` with the database's own words, at once where waiting does not help (a wrong
-    password, no such folder).
+    ``retry_interval`` seconds apart. ``RegistryUnavailable`` when it does not, or never will.
     """
     tried = 0
-    while True:
-        try:
-            database.engine.connect().close()
-        except DBAPIError as error:
-            hopeless = database.is_sqlite or mysql_code(error) not in _MYSQL_NOT_YET
-            if hopeless or 0 <= max_retries <= tried:
-                words = getattr(error.orig, "args", ("",))[-1]
-                raise RegistryUnavailable(f"The database does not take connections: {words}.") from error
-            tried += 1
-            LOG.warning("The database does not answer; try %d follows in %d s", tried, retry_interval)
-            time.sleep(retry_interval)
-        else:
-            return
+    while words := refusal(database):
+        if 0 <= max_retries <= tried:
+            raise RegistryUnavailable(words)
+        tried += 1
+        LOG.warning("The database does not answer; try %d follows in %d s", tried, retry_interval)
+        time.sleep(retry_interval)

@@ -41,6 +41,8 @@ SHORTEST_LIFE = 2.0
 MOST_FILES = 65536
 TURN = 0.05
 LONGEST_PAUSE = 30.0
+# Seconds between two words to systemd while something takes long.
+WORD_EVERY = 10.0
 
 
 class Master(Arbiter):
@@ -62,6 +64,7 @@ class Master(Arbiter):
         self._again = False
         self._pause = 0.0
         self._not_before = 0.0
+        self._next_word = time.monotonic() + WORD_EVERY
 
     def start(self) -> None:
         """Listen. Raises ``cfg.Error`` where nobody would be asked and strangers could come (sockets from
@@ -103,6 +106,9 @@ class Master(Arbiter):
             self._retire(worker)
         if not self._settled and self._all_serve():
             self._settle()
+        elif not self._ever_settled and time.monotonic() >= self._next_word:
+            self._notifier.starting()
+            self._next_word = time.monotonic() + WORD_EVERY
 
     def _all_serve(self) -> bool:
         present = self._present()
@@ -223,13 +229,13 @@ class Master(Arbiter):
         self.LISTENERS.clear()
         deadline = time.monotonic() + self.app.conf.graceful_timeout + MARGIN
         told: dict[int, int] = {}
-        next_word = 0.0
+        self._next_word = 0.0
         while self.WORKERS and time.monotonic() < deadline:
             graceful = graceful and not self._hurried()
             self._tell_to_end(signal.SIGTERM if graceful else signal.SIGQUIT, told)
-            if time.monotonic() >= next_word:
+            if time.monotonic() >= self._next_word:
                 self._notifier.stopping(f"{len(self.WORKERS)} workers finish what runs")
-                next_word = time.monotonic() + 10.0
+                self._next_word = time.monotonic() + WORD_EVERY
             self.reap_workers()
             self.murder_workers()
             time.sleep(TURN / 5)

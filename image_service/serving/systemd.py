@@ -33,6 +33,10 @@ class Notifier:
             channel.connect(self._address)
             channel.send("\n".join(states).encode())
 
+    def starting(self) -> None:
+        """It takes a while (the database is not there yet): systemd's deadline moves."""
+        self.send("STATUS=Starting", "EXTEND_TIMEOUT_USEC=30000000")
+
     def ready(self, status: str) -> None:
         """The service answers requests, as it is configured now."""
         self.send("READY=1", f"STATUS={status}")

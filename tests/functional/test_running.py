@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.running import BIN, PATIENCE, Running, eventually, running
+from tests.functional.running import BIN, PATIENCE, Running, eventually, free_port, running
 
 PIECE = os.urandom(1 << 20)
 FORM = {
@@ -286,6 +286,28 @@ def test_what_cannot_serve_ends_with_a_sentence(tmp_path: Path, default: str, se
         assert server.wait() == 1
         assert sentence in server.log
         assert "Traceback" not in server.log
+
+
+def test_it_waits_for_a_database_that_is_not_there_yet(server: Running) -> None:
+    port = free_port()
+    text = server.config.read_text()
+    server.config.write_text(
+        text.replace(server.database, f"mysql://u:hidden@127.0.0.1:{port}/glance\nmax_retries = 2\nretry_interval = 0")
+    )
+    server.start()
+    assert server.wait() == 1
+    assert "Try 2 follows" in server.log
+    assert "does not take connections" in server.log.partition("CRITICAL")[2]
+    assert "hidden" not in server.log
+
+
+def test_sigterm_ends_the_waiting_for_a_database(server: Running) -> None:
+    text = server.config.read_text()
+    server.config.write_text(text.replace(server.database, f"mysql://u:p@127.0.0.1:{free_port()}/glance\nretry_interval = 600"))
+    server.start()
+    eventually(lambda: server.log.count("follows in 600 s") == 2, "both workers wait")
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
 
 
 def test_a_missing_file_ends_with_a_sentence(tmp_path: Path) -> None:
