@@ -65,7 +65,8 @@ class Statements:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._known: dict[object, Statement] = {}
-        self.moment: Callable[[datetime], object] = _as_text if dialect.name == "sqlite" else _as_is
+        self.sqlite = dialect.name == "sqlite"
+        self.moment: Callable[[datetime], object] = _as_text if self.sqlite else _as_is
 
     def get(self, shape: object, build: Callable[[], Any]) -> Statement:
         """The statement for ``shape``, built once.

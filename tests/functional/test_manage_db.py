@@ -106,7 +106,8 @@ def test_many_hosts_may_sync_at_once(manage: Manage, tmp_path: Path) -> None:
     ]
     outputs = [run.communicate(timeout=120) for run in runs]
     assert [run.returncode for run in runs] == [0, 0, 0], outputs
-    assert sum("it was changed" in out for out, _ in outputs) == 1
+    # One may expand and another contract; a third finds nothing to do.
+    assert sum("it was changed" in out for out, _ in outputs) in (1, 2)
     assert manage("db", "check").returncode == 0
 
 

@@ -49,8 +49,9 @@ def _images() -> None:
         create_index(f"ix_images_{key}", "images", ["deleted", key, "created_at", "id"])
     create_index("ix_images_created_at", "images", ["deleted", "created_at", "id"])
     create_index("ix_images_id", "images", ["deleted", "id"])
-    create_index("ix_images_owner", "images", ["owner", "deleted", "created_at", "id"])
-    create_index("ix_images_visibility", "images", ["visibility", "deleted", "created_at", "id"])
+    for whose in ("owner", "visibility"):
+        create_index(f"ix_images_{whose}", "images", [whose, "deleted", "created_at", "id"])
+        create_index(f"ix_images_{whose}_name", "images", [whose, "deleted", "name", "created_at", "id"])
 
 
 def _belongings() -> None:
