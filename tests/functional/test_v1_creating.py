@@ -55,6 +55,7 @@ MADE: list[tuple[str, dict[str, object], Any, dict[str, str], dict[str, Any]]] =
     ("base64 and the image's size", {**RAW, "size": 65792}, TEXT, BASE64, {"size": 65792}),
     ("base64 and the image's checksum", {**RAW, "checksum": _md5(BINARY)}, TEXT, BASE64, {"size": 65792}),
     ("binary and saying so", RAW, BINARY, {"Content-Transfer-Encoding": "binary"}, {"size": 65792, "checksum": _md5(BINARY)}),
+    ("a size that only v2 knows", RAW, DATA, {"x-openstack-image-size": "7"}, {"status": "active", "size": 64}),
     ("a store by its scheme", {**RAW, "store": "file"}, DATA, {}, {"status": "active"}),
     ("a store by its old name", {**RAW, "store": "filesystem"}, DATA, {}, {"status": "active"}),
     ("a deleted image", {"deleted": "True"}, None, {}, {"status": "queued", "deleted": False}),

@@ -207,6 +207,14 @@ def test_pages_by_marker_have_every_image_once(service: Service, prefix: str, so
     assert len(set(found)) == 5
 
 
+def test_a_page_has_25_images_unless_the_client_says_otherwise(embedded: Service) -> None:
+    name = str(uuid.uuid4())
+    for _ in range(26):
+        make(embedded, name=name)
+    assert len(listed(embedded, f"name={name}")) == 25
+    assert len(listed(embedded, f"name={name}&limit=30")) == 26
+
+
 def test_there_is_no_next_link(service: Service, prefix: str) -> None:
     assert set(service.ask("GET", f"/v1/images?property-stock={prefix}&limit=1").json) == {"images"}
 
