@@ -122,9 +122,10 @@ def test_sdk_adds_a_property_by_id_and_keeps_the_others(sdk: Any, name: str) -> 
 
 
 def test_sdk_replaces_the_properties_of_an_image_object(sdk: Any, name: str) -> None:
-    image = sdk.get_image(sdk.create_image(name, colour="red", **FORMATS))
-    assert sdk.update_image(image, a="b").properties == {"a": "b"}
-    assert sdk.get_image(image).properties == {"a": "b"}
+    image = sdk.get_image(sdk.create_image(name, data=DATA, colour="red", **FORMATS))
+    assert "stores" in image.properties
+    sdk.update_image(image, a="b")
+    assert sdk.get_image(image).properties == {"a": "b", "stores": "disk"}
 
 
 def test_sdk_keeps_names_and_properties_in_other_letters(sdk: Any, name: str) -> None:
