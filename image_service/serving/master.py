@@ -174,7 +174,7 @@ class Master(Arbiter):
 
     def reload(self) -> None:
         """Read the configuration again and start a generation of workers with it."""
-        if not self._settled:
+        if self._before is not None or not self._ever_settled:
             self._again = True
             return
         self._notifier.reloading()

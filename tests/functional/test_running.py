@@ -258,6 +258,28 @@ def test_a_service_whose_new_workers_cannot_start_goes_on(server: Running) -> No
     eventually(lambda: len(server.workers()) == 2, "two workers again")
 
 
+def test_a_reload_mends_a_service_whose_new_workers_cannot_start(server: Running) -> None:
+    server.start_and_wait()
+    (server.folder / "registry.db").rename(server.folder / "elsewhere.db")
+    os.kill(min(server.workers()), signal.SIGKILL)
+    eventually(lambda: "A worker cannot start" in server.log, "tried in vain")
+    server.config.write_text(server.config.read_text().replace("registry.db", "elsewhere.db"))
+    server.signal(signal.SIGHUP)
+    server.wait_ready(2)
+    eventually(lambda: len(server.workers()) == 2, "two workers, all new")
+    assert server.ask("GET", "/v2/images")[0] == 200
+
+
+def test_reloads_in_a_hurry_end_with_the_last_configuration(server: Running) -> None:
+    server.start_and_wait()
+    for number in range(5):
+        server.configure(f"public_endpoint = http://images-{number}")
+        server.signal(signal.SIGHUP)
+        time.sleep(0.05)  # signals of one kind that come at once are one
+    eventually(lambda: b"images-4" in server.ask("GET", "/versions")[2], "the last configuration")
+    eventually(lambda: len(server.workers()) == 2, "no worker too many")
+
+
 def test_without_a_schema_it_ends_with_a_sentence(tmp_path: Path) -> None:
     server = Running(tmp_path)
     server.configure()
