@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import subprocess
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from tests.functional.registries import migrated
 from tests.functional.running import eventually
 from tests.functional.service import Service, running_service
 from tests.functional.uploading import Uploading
+from tests.functional.v1 import RAW, meta, web_server
 from tests.mariadb import MariaDB
 
 DATA = os.urandom((3 << 20) + 12345)
@@ -157,6 +159,19 @@ def test_everything_killed_between_two_pieces(service: Service) -> None:
     assert statuses == [Status.KILLED, Status.KILLED, Status.QUEUED, Status.QUEUED]
 
 
+def test_everything_killed_during_a_copy(service: Service) -> None:
+    """``copy-from`` goes on after its answer; nobody but the sweep will ever tell that it died."""
+    service.start()
+    with web_server() as web:
+        headers = {**meta(name="copy", **RAW), "x-glance-api-copy-from": web.url("/wait")}
+        answer = service.ask("POST", "/v1/images", headers=headers)
+        assert answer.status == 201
+        image_id = answer.json["image"]["id"]
+        eventually(lambda: images(service)[image_id].status is Status.SAVING, "the copy runs")
+        restarted_without_faults(service)
+    assert settled(service)[image_id].status is Status.KILLED
+
+
 # -- the registry and the database -----------------------------------------------------------------------------
 
 
@@ -236,6 +251,22 @@ def test_chunked_bodies_that_break(running: Service, version: str, rest: bytes) 
         return found is not None and found.status is broken and upload.image_id not in " ".join(os.listdir(running.images))
 
     eventually(broke, f"{broken}, and nothing is left")
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+@pytest.mark.parametrize("text", [b"", b"!", b"QQ==QQ=="], ids=["cut", "foreign", "padding"])
+def test_base64_that_breaks(running: Service, chunked: bool, text: bytes) -> None:
+    """Cut off by the client, or broken in the middle: no half of an image is kept."""
+    encoded = base64.encodebytes(DATA)
+    upload = Uploading.begin(running, "v1", chunked=chunked, size=len(encoded), headers={"Content-Transfer-Encoding": "base64"})
+    upload.send(encoded[: len(encoded) // 2])
+    eventually(lambda: upload.image_id in " ".join(os.listdir(running.images)), "the upload writes")
+    if text:
+        upload.send(text + encoded[len(encoded) // 2 + len(text) :])
+        assert upload.finish() == 400
+    else:
+        upload.hang_up()
+    assert settled(running)[upload.image_id].status is Status.KILLED
 
 
 def test_after_all_those_clients(running: Service) -> None:

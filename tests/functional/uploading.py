@@ -7,7 +7,8 @@ import http.client
 import socket
 import struct
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from tests.functional.running import PATIENCE
@@ -24,16 +25,26 @@ class Uploading:
     size: int
     image_id: str
     put: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     FORMATS: ClassVar[dict[str, str]] = {"x-image-meta-disk_format": "raw", "x-image-meta-container_format": "bare"}
 
     @classmethod
-    def begin(cls, service: Service, version: str, *, chunked: bool, size: int, image_id: str | None = None) -> Uploading:
+    def begin(
+        cls,
+        service: Service,
+        version: str,
+        *,
+        chunked: bool,
+        size: int,
+        image_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Uploading:
         """Send the head of the request. v1 registers the image by it, v2 before it; ``image_id``: one that is there already."""
         put = image_id is not None
         if image_id is None:
             image_id = service.image()["id"] if version == "v2" else str(uuid.uuid4())
-        upload = cls(service, version, chunked, size, image_id, put)
+        upload = cls(service, version, chunked, size, image_id, put, headers or {})
         upload.connection = socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE)
         upload.connection.sendall(upload._head().encode())
         return upload
@@ -51,6 +62,7 @@ class Uploading:
             line = "POST /v1/images HTTP/1.1"
             headers |= {"x-image-meta-name": "crash", "x-image-meta-id": self.image_id, **self.FORMATS}
         headers |= {"Transfer-Encoding": "chunked"} if self.chunked else {"Content-Length": str(self.size)}
+        headers |= self.headers
         return "\r\n".join([line, *(f"{name}: {value}" for name, value in headers.items()), "", ""])
 
     def send(self, data: bytes) -> None:

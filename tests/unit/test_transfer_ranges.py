@@ -48,7 +48,7 @@ def test_satisfiable(header: str, start: int, length: int) -> None:
         "bytes=1-2-3",
         "bytes=٣-٤",
         "bytes=1 2-3",
-        "bytes=" + "9" * 30 + "-",
+        "bytes=" + "9" * 100 + "-",
     ],
 )
 def test_ignored(header: str | None) -> None:
@@ -57,7 +57,7 @@ def test_ignored(header: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("header", "size"),
-    [("bytes=10-", 10), ("bytes=10-12", 10), ("bytes=-0", 10), ("bytes=0-", 0), ("bytes=-5", 0)],
+    [("bytes=10-", 10), ("bytes=10-12", 10), ("bytes=-0", 10), ("bytes=" + "9" * 30 + "-", 10), ("bytes=0-", 0), ("bytes=-5", 0)],
 )
 def test_not_satisfiable(header: str, size: int) -> None:
     with pytest.raises(RangeNotSatisfiable) as caught:
