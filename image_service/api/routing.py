@@ -83,8 +83,13 @@ def _decoded(part: str) -> str:
 
 
 def split(raw_path: str) -> list[str]:
-    """The parts of a path, still percent-encoded; empty parts go, but an empty last one stays: ``/a//b/`` is a, b, ""."""
+    """The parts of a path, still percent-encoded; empty parts go, but an empty last one stays: ``/a//b/`` is a, b, "".
+
+    A whole URL is a path, too (RFC 9112 3.2.2).
+    """
     path = raw_path.partition("?")[0].partition("#")[0]
+    if not path.startswith("/"):
+        path = "/" + path.partition("://")[2].partition("/")[2]
     parts = [part for part in path.split("/") if part]
     if path.endswith("/"):
         parts.append("")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from image_service.api.call import ApiSettings, Call, json_answer
+from image_service.api.routing import split
 
 V2_MINORS = ("v2.7", "v2.5", "v2.4", "v2.3", "v2.2", "v2.1", "v2.0")
 """Newest first. v2.6 (imports) and what came after v2.7 is not served yet, so it is not listed."""
@@ -59,7 +60,7 @@ async def show(call: Call) -> web.Response:
 
 def split_parts(call: Call) -> list[str]:
     """The parts of the path that are not empty."""
-    return [part for part in call.request.raw_path.partition("?")[0].split("/") if part]
+    return [part for part in split(call.request.raw_path) if part]
 
 
 def _entry(endpoint: str, api: str, name: str, current: bool) -> dict[str, object]:

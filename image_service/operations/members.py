@@ -13,7 +13,7 @@ MAX_MEMBER = 255
 
 def check_member_id(member_id: object) -> str:
     """A project: text of 1 to 255 characters; else ``InvalidValue``."""
-    if not isinstance(member_id, str) or not member_id or len(member_id) > MAX_MEMBER:
+    if not isinstance(member_id, str) or not member_id or len(member_id) > MAX_MEMBER or "\0" in member_id:
         raise InvalidValue(f"A member is the id of a project: text of 1 to {MAX_MEMBER} characters.")
     return member_id
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from image_service.errors import BadRequest, RangeNotSatisfiable
 
-_RANGE = re.compile(r"(\d{0,19})-(\d{0,19})", re.ASCII)
+_RANGE = re.compile(r"(\d{0,99})-(\d{0,99})", re.ASCII)
 _CONTENT_RANGE = re.compile(r"bytes\s+(\d{1,19})-(\d{1,19})/(?:\*|\d{1,19})", re.ASCII | re.IGNORECASE)
 
 

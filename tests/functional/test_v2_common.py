@@ -85,6 +85,12 @@ def test_readiness_names_what_it_looked_at(service: Service) -> None:
     assert answer.json["checks"] == {"registry": "ok", "store:file": "ok", "store:http": "ok"}
 
 
+@pytest.mark.parametrize(("url", "status"), [("/versions", 200), ("/v2/images?limit=0", 200), ("/v2/nothing", 404), ("/", 300)])
+def test_a_whole_url_is_an_address_too(embedded: Service, url: str, status: int) -> None:
+    """RFC 9112 3.2.2: as a proxy is asked."""
+    assert embedded.ask("GET", f"http://images.example{url}").status == status
+
+
 # -- request ids -----------------------------------------------------------------------------------------------------------------
 
 REQUEST_IDS = [

@@ -54,6 +54,9 @@ def _names(service: Service, query: list[tuple[str, str]]) -> list[str]:
     return [image["name"] for image in answer.json["images"]]
 
 
+BY_SIZE_MADE = ["ümläut ☃", "gamma", "beta", "alpha"]
+"""What has a size, newest first."""
+
 FILTERS: list[tuple[list[tuple[str, str]], list[str]]] = [
     ([], SEEN),
     # Equality and operators on words.
@@ -76,6 +79,11 @@ FILTERS: list[tuple[list[tuple[str, str]], list[str]]] = [
     ([("size_max", "20")], ["ümläut ☃", "beta", "alpha"]),
     ([("size_min", "10"), ("size_max", "20")], ["beta", "alpha"]),
     ([("size", "30")], ["gamma"]),
+    ([("size_max", "9" * 30)], BY_SIZE_MADE),
+    ([("size_min", "9" * 30)], []),
+    ([("size_min", "-5"), ("size_max", "20")], ["ümläut ☃", "beta", "alpha"]),
+    ([("min_ram", "9" * 30)], []),
+    ([("limit", "9" * 30), ("name", "beta")], ["beta"]),
     ([("min_ram", "512")], ["beta"]),
     ([("min_disk", "1")], ["alpha"]),
     # Attributes and properties.
@@ -155,6 +163,7 @@ REFUSED = [
     ("member_status", "maybe"),
     ("created_at", "gt:yesterday"),
     ("created_at", "in:2001-01-01"),
+    ("created_at", "gt:9999-12-31T23:59:59-05:00"),
     ("updated_at", ""),
     ("changes-since", "2001-01-01T00:00:00Z"),
     ("limit", "-1"),

@@ -176,6 +176,7 @@ BODIES: list[tuple[Any, int]] = [
     ({"member": "ümläut ☃"}, 200),
     ({"member": "project-a"}, 200),  # the API cannot know better
     ({"member": ""}, 400),
+    ({"member": "nul\0"}, 400),
     ({"member": None}, 400),
     ({"member": 5}, 400),
     ({"member": ["x"]}, 400),

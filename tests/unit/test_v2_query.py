@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from image_service.api.v2.query import parse_time, split_quoted
+from image_service.api.parameters import LARGEST, integer, time
+from image_service.api.v2.query import split_quoted
 from image_service.errors import InvalidValue
 
 SPLIT = [
@@ -48,10 +49,23 @@ TIMES = [
 
 @pytest.mark.parametrize(("text", "wanted"), TIMES)
 def test_times_are_iso_8601_and_become_utc(text: str, wanted: str) -> None:
-    assert parse_time("created_at", text).isoformat() == wanted
+    assert time("created_at", text).isoformat() == wanted
 
 
-@pytest.mark.parametrize("text", ["", "now", "2026-13-01", "2026-11-22T25:00:00Z", "22.11.2026", "1700000000"])
+@pytest.mark.parametrize(
+    "text", ["", "now", "2026-13-01", "2026-11-22T25:00:00Z", "22.11.2026", "1700000000", "9999-12-31T23:59:59-05:00"]
+)
 def test_other_times_are_refused_by_name(text: str) -> None:
     with pytest.raises(InvalidValue, match="created_at"):
-        parse_time("created_at", text)
+        time("created_at", text)
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("5", 5), ("-5", -5), (" 5 ", 5), ("9" * 30, LARGEST), ("-" + "9" * 30, -LARGEST)])
+def test_numbers_that_no_column_holds_become_the_nearest(text: str, wanted: int) -> None:
+    assert integer("size_min", text) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "x", "1.5", "0x5", "9" * 5000])
+def test_other_numbers_are_refused_by_name(text: str) -> None:
+    with pytest.raises(InvalidValue, match="size_min"):
+        integer("size_min", text)

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from image_service.api.parameters import LARGEST
 from image_service.errors import InvalidValue
 from image_service.model import Image, Status, Visibility
 
@@ -96,6 +97,8 @@ def _number(name: str, value: str) -> int:
         raise InvalidValue(f"Cannot convert {label} '{value}' to an integer.") from None
     if number < 0:
         raise InvalidValue(f"{label.capitalize()} must be >= 0 ('{value}' specified).")
+    if number > LARGEST:
+        raise InvalidValue(f"{label.capitalize()} must be <= {LARGEST} ('{value}' specified).")
     return number
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Never
 
 from aiohttp import web
 
 from image_service.api.call import Call, json_answer
+from image_service.api.parameters import integer, time
 from image_service.api.v1 import headers
 from image_service.errors import InvalidValue, MethodNotAllowed
 from image_service.operations import images, policy
@@ -74,10 +74,7 @@ def number(given: Mapping[str, str], name: str) -> int | None:
     """An integer of 0 or more; None when it is not given."""
     if name not in given:
         return None
-    try:
-        value = int(given[name])
-    except ValueError:
-        raise InvalidValue(f"{name} must be an integer, not {given[name]!r}.") from None
+    value = integer(name, given[name])
     if value < 0:
         raise InvalidValue(f"{name} must not be negative.")
     return value
@@ -110,10 +107,4 @@ def sort(given: Mapping[str, str]) -> tuple[SortKey, ...]:
 
 def _changes_since(given: Mapping[str, str]) -> tuple[TimeFilter, ...]:
     text = given.get("changes-since")
-    if text is None:
-        return ()
-    try:
-        value = datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text.strip())
-    except ValueError:
-        raise InvalidValue(f"Unrecognized changes-since value {text!r}: write it like 2014-10-27T09:34:01Z.") from None
-    return (TimeFilter("updated_at", "gt", value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value),)
+    return () if text is None else (TimeFilter("updated_at", "gt", time("changes-since", text)),)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from image_service.api.call import Call
+from image_service.api.parameters import integer, time
 from image_service.errors import InvalidValue
 from image_service.operations import policy
 from image_service.registry.interface import SORT_KEYS, ImageQuery, SortKey, TimeFilter
@@ -74,7 +74,7 @@ class _Filters:
         elif name in _TIMES:
             self.times.append(_time_filter(name, value))
         elif name in _NUMBERS:
-            self.equal[name] = _number(name, value)
+            self.equal[name] = integer(name, value)
         elif name in _TEXTS:
             self.equal[name] = value
         else:
@@ -93,7 +93,7 @@ class _Filters:
         self.equal[name] = word == "true"
 
     def _size(self, name: str, value: str) -> None:
-        self.sizes[name] = _number(name, value)
+        self.sizes[name] = integer(name, value)
 
     def _with_operator(self, name: str, value: str) -> None:
         operator, colon, rest = value.partition(":")
@@ -105,13 +105,6 @@ class _Filters:
             self.one_of[name] = tuple(split_quoted(rest))
         else:
             raise InvalidValue(f"Unable to filter by unknown operator '{operator}': use in: or eq:.")
-
-
-def _number(name: str, value: str) -> int:
-    try:
-        return int(value)
-    except ValueError:
-        raise InvalidValue(f"{name} must be an integer, not {value!r}.") from None
 
 
 _ITEM = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^",]+))\s*(?:,|$)')
@@ -134,22 +127,13 @@ def _time_filter(name: str, value: str) -> TimeFilter:
     operator, colon, rest = value.partition(":")
     if not colon or operator not in _TIME_OPERATORS:
         operator, rest = "eq", value
-    return TimeFilter(name, operator, parse_time(name, rest))
-
-
-def parse_time(name: str, text: str) -> datetime:
-    """ISO 8601 as naive UTC; without a zone it is UTC already. ``InvalidValue``."""
-    try:
-        value = datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text.strip())
-    except ValueError:
-        raise InvalidValue(f"Invalid time {text!r} for {name}: write it like 2026-11-22T11:59:11Z.") from None
-    return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+    return TimeFilter(name, operator, time(name, rest))
 
 
 def _limit(call: Call, text: str | None) -> int:
     if text is None:
         return call.settings.page_size
-    limit = _number("limit", text)
+    limit = integer("limit", text)
     if limit < 0:
         raise InvalidValue("limit must not be negative.")
     return min(limit, call.settings.page_limit)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from image_service.api.parameters import integer
 from image_service.errors import InvalidValue
 from image_service.model import Image, Location, Status, Visibility, new_id
 from image_service.registry.interface import ImageChange
@@ -162,7 +163,7 @@ def _integer(image: dict[str, Any], name: str) -> int | None:
     try:
         if image[name] is None:
             return 0 if name in _NEVER_NULL else None
-        return int(image[name])
+        return integer(name, str(int(image[name])))
     except (ValueError, TypeError, OverflowError):
         raise InvalidValue(f"{name} must be an integer.") from None
 

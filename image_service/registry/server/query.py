@@ -6,11 +6,11 @@ as in API v1, and ``deleted`` for an administrator.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from uuid import UUID
 
 from multidict import MultiMapping
 
+from image_service.api.parameters import integer, time
 from image_service.api.v1.listing import flag, number, sort
 from image_service.context import RequestContext
 from image_service.errors import InvalidValue
@@ -53,7 +53,7 @@ def _public(given: Mapping[str, str]) -> bool | None:
 def _equal(given: Mapping[str, str]) -> dict[str, str | int | bool | None]:
     equal: dict[str, str | int | bool | None] = {name: given[name] for name in _TEXTS if name in given}
     # A number that is none is a number that no image has.
-    equal |= {name: int(given[name]) if given[name].isdecimal() else -1 for name in _NUMBERS if name in given}
+    equal |= {name: integer(name, given[name]) if given[name].isdecimal() else -1 for name in _NUMBERS if name in given}
     protected = flag(given, "protected")
     return equal if protected is None else equal | {"protected": protected}
 
@@ -79,11 +79,4 @@ def _marker(given: Mapping[str, str]) -> str | None:
 
 def _changes_since(given: Mapping[str, str]) -> tuple[TimeFilter, ...]:
     text = given.get("changes-since")
-    if text is None:
-        return ()
-    try:
-        # A plus sign that nobody encoded arrives as a blank.
-        value = datetime.fromisoformat(text.strip().replace(" ", "+"))
-    except ValueError:
-        raise InvalidValue(f"Unrecognized changes-since value {text!r}: write it like 2014-10-27T09:34:01Z.") from None
-    return (TimeFilter("updated_at", "gt", value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value),)
+    return () if text is None else (TimeFilter("updated_at", "gt", time("changes-since", text)),)

@@ -1,0 +1,30 @@
+"""Values of query parameters and headers that API v1, API v2 and the registry read alike."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from image_service.errors import InvalidValue
+
+LARGEST = 2**63 - 1
+"""The largest number that a column holds."""
+
+
+def integer(name: str, text: str) -> int:
+    """A number; one that no column holds becomes the nearest that one does, so that comparisons come out the same."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise InvalidValue(f"{name} must be an integer, not {text!r}.") from None
+    return max(-LARGEST, min(value, LARGEST))
+
+
+def time(name: str, text: str) -> datetime:
+    """ISO 8601 as naive UTC; without a zone it is UTC already. ``InvalidValue``."""
+    # A plus sign that nobody encoded arrives as a space.
+    plain = text.strip().replace(" ", "+") if "T" in text else text.strip()
+    try:
+        value = datetime.fromisoformat(plain)
+        return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+    except (ValueError, OverflowError):
+        raise InvalidValue(f"Unrecognized {name} value {text!r}: write it like 2026-11-22T11:59:11Z.") from None
