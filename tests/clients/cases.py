@@ -17,6 +17,7 @@ SESSIONS = [
     ("glanceclient", ["glanceclient/none"], "none"),
     ("glanceclient", ["glanceclient/http_basic"], "http_basic"),
     ("glanceclient v1", ["glanceclient v1/none"], "none"),
+    ("glanceclient v1", ["glanceclient v1/http_basic"], "http_basic"),
     ("openstack", ["openstack/clouds"], "none"),
     ("openstack", ["openstack/http_basic by variables"], "http_basic"),
     ("openstacksdk", ["openstacksdk/clouds"], "none"),

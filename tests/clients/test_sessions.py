@@ -95,7 +95,10 @@ class Looking:
         assert (self.place.folder / "copy.img").read_bytes() == DATA
 
 
-@pytest.mark.parametrize(("client", "head", "flavor"), SESSIONS, ids=lambda value: value if isinstance(value, str) else "")
+NAMES = [f"{client}-{flavor}" for client, _, flavor in SESSIONS]
+
+
+@pytest.mark.parametrize(("client", "head", "flavor"), SESSIONS, ids=NAMES)
 def test_the_session_of_the_page_works(client: str, head: list[str], flavor: str, settle: Settle) -> None:
     session = steps(client)
     assert {block.what for block in session} == STEPS_OF[client]
