@@ -1,7 +1,4 @@
-"""What a configuration says besides what it means:
-
-options that nobody knows, and doors that are open by accident.
-"""
+"""What a configuration says besides what it means: options that nobody knows, and doors that are open by accident."""
 
 from __future__ import annotations
 
@@ -174,15 +171,13 @@ def _require_hash(algorithm: str) -> None:
         ) from error
 
 
-# ---- who can reach the service
-# -------------------------------------------------------------------------------
+# ---- who can reach the service -------------------------------------------------------------------------------------
 
 
 def require_closed_door(conf: cfg.ConfigOpts, addresses: Iterable[Any] | None = None) -> None:
     """Raise ``cfg.Error`` when nobody would be asked who he is and strangers can reach the service.
 
-    ``addresses``: those of sockets that are open already (as ``getsockname`` gives them); default:
-    ``bind_host``.
+    ``addresses``: those of sockets that are open already (as ``getsockname`` gives them); default: ``bind_host``.
     """
     if conf.allow_unauthenticated_access or not asks_nobody(conf):
         return

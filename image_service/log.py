@@ -3,8 +3,7 @@
     2026-11-22 20:27:55.123 INFO pid=4711 logger=image_service.api request_id=req-... message=...
     {"time": "2026-11-22T20:27:55.123Z", "level": "INFO", "pid": 4711, ...}                      (use_json)
 
-A process with an event loop calls :func:`start_writer`; from then on a thread writes what has come together
-every few
+A process with an event loop calls :func:`start_writer`; from then on a thread writes what has come together every few
 milliseconds. :func:`stop_writer` writes the rest. Without it, lines are written at once.
 """
 
@@ -46,8 +45,8 @@ _SECRETS = (
         ),
         r"\1***",
     ),
-    # The password in a URL. Of databases up to the last @, for passwords hold @ and / when nobody encoded them; in
-    # http URLs a path may follow a port.
+    # The password in a URL. Of databases up to the last @, for passwords hold @ and / when nobody encoded them; in http URLs a
+    # path may follow a port.
     (re.compile(r"\b(https?://[^\s:/@\"']*):[^\s/@\"']*@"), r"\1:***@"),
     (re.compile(r"\b((?!https?:)[\w+]+://[^\s:/@\"']*):[^\s\"']*@"), r"\1:***@"),
 )
@@ -231,8 +230,7 @@ class _State:
 
 
 def setup(conf: cfg.ConfigOpts, program: str) -> None:
-    """Send everything that is logged to the places that ``conf`` names. May be called again, with a new
-    configuration.
+    """Send everything that is logged to the places that ``conf`` names. May be called again, with a new configuration.
 
     Raises ``OSError`` when the log file cannot be opened.
     """
@@ -259,10 +257,7 @@ def log_path(conf: cfg.ConfigOpts) -> str | None:
 
 
 def start_writer() -> None:
-    """Write by a thread from now on.
-
-    Call it in the process that has the event loop: threads do not survive a fork.
-    """
+    """Write by a thread from now on. Call it in the process that has the event loop: threads do not survive a fork."""
     _State.output.start()
 
 
@@ -272,9 +267,8 @@ def stop_writer() -> None:
 
 
 def event(logger: str, request: str, fields: Mapping[str, object]) -> None:
-    """One INFO line made of ``fields``, past Python's logging:
-
-    for the access log, where each microsecond is paid by every request.
+    """One INFO line made of ``fields``, past Python's logging: for the access log, where each microsecond is paid by every
+    request.
     """
     _State.output.put(logging.INFO, _State.form.line(time.time(), "INFO", logger, request, fields))
 

@@ -1,7 +1,4 @@
-"""``/healthcheck``: this process answers.
-
-``/readiness``: everything it needs answers, too. Both without asking who it is.
-"""
+"""``/healthcheck``: this process answers. ``/readiness``: everything it needs answers, too. Both without asking who it is."""
 
 from __future__ import annotations
 
@@ -40,10 +37,7 @@ def healthy(request: web.BaseRequest) -> web.Response:
 
 
 async def readiness(call: Call) -> web.Response:
-    """200, or 503 when the registry or a store does not work:
-
-    ``{"ready": true, "checks": {"registry": "ok", "store:file": "ok"}}``.
-    """
+    """200, or 503 when the registry or a store does not work: ``{"ready": true, "checks": {"registry": "ok", ...}}``."""
     checks: dict[str, Check] = {"registry": call.service.registry.check}
     checks |= {f"store:{store.name}": store.check for store in call.service.stores.all()}
     return await ready(call.request, checks)

@@ -1,7 +1,7 @@
 """``image-manage config check`` and ``image-manage registry-secret``.
 
-Exit codes of ``config check``: 0 the service can start with it (warnings may be printed), 1 it could not, or not safely,
-2 the file cannot be read.
+Exit codes of ``config check``: 0 the service can start with it (warnings may be printed), 1 it could not, or not safely, 2 the
+file cannot be read.
 """
 
 from __future__ import annotations

@@ -21,10 +21,8 @@ LOG = logging.getLogger(__name__)
 async def open_registry(conf: cfg.ConfigOpts, *, data_api: str | None = None) -> Registry:
     """A registry that works, for one process with an event loop.
 
-    ``data_api`` replaces the option of that name (image-registry itself always has the database). Raises
-    ``cfg.Error`` for a
-    configuration that cannot work; ``RegistryUnavailable`` when the database does not answer in time, or has
-    another schema.
+    ``data_api`` replaces the option of that name (image-registry itself always has the database). Raises ``cfg.Error`` for a
+    configuration that cannot work; ``RegistryUnavailable`` when the database does not answer in time, or has another schema.
     """
     if (data_api or conf.data_api) == "registry":
         from image_service.registry.client import RemoteRegistry

@@ -1,4 +1,1 @@
-"""How image-api and image-registry run:
-
-one master, worker processes, signals, systemd. Knows nothing of images.
-"""
+"""How image-api and image-registry run: one master, worker processes, signals, systemd. Knows nothing of images."""

@@ -67,8 +67,8 @@ class Master(Arbiter):
         self._next_word = time.monotonic() + WORD_EVERY
 
     def start(self) -> None:
-        """Listen. Raises ``cfg.Error`` where nobody would be asked and strangers could come (sockets from
-        systemd are looked at, too).
+        """Listen. Raises ``cfg.Error`` where nobody would be asked and strangers could come (sockets from systemd are looked at,
+        too).
         """
         super().start()
         require_closed_door(self.app.conf, [listener.getsockname() for listener in self.LISTENERS])
@@ -78,8 +78,7 @@ class Master(Arbiter):
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, self.app.conf.tcp_keepidle)
         _allow_many_files()
         self.app.preload(self.app.conf)
-        # What was imported stays for good: the collector need not touch, and so copy, these pages in every
-        # worker.
+        # What was imported stays for good: the collector need not touch, and so copy, these pages in every worker.
         gc.collect()
         gc.freeze()
 
@@ -88,8 +87,7 @@ class Master(Arbiter):
         hurry = not self._settled and time.monotonic() >= self._not_before
         return super().wait_for_signals(TURN if hurry else timeout)
 
-    # ---- the workers
-    # ------------------------------------------------------------------------------------------
+    # ---- the workers -----------------------------------------------------------------------------------------------
 
     def _present(self) -> list[Worker]:
         return [w for w in self.WORKERS.values() if w.age > self._first_age and not w.retired]
@@ -169,8 +167,7 @@ class Master(Arbiter):
         else:
             raise HaltServer(sentence, 1)
 
-    # ---- reload
-    # -----------------------------------------------------------------------------------------------
+    # ---- reload ----------------------------------------------------------------------------------------------------
 
     def reload(self) -> None:
         """Read the configuration again and start a generation of workers with it."""
@@ -218,8 +215,7 @@ class Master(Arbiter):
         """gunicorn would start a second master here."""
         LOG.warning("SIGUSR2 does nothing. SIGHUP reloads the configuration; a restart takes a new release")
 
-    # ---- the end
-    # ----------------------------------------------------------------------------------------------
+    # ---- the end ---------------------------------------------------------------------------------------------------
 
     def stop(self, graceful: bool = True) -> None:
         """End all workers: let them drain, or (SIGINT, SIGQUIT; also later) not."""

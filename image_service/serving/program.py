@@ -19,8 +19,7 @@ LOG = logging.getLogger(__name__)
 
 
 def serve(name: str, program: str, make_app: MakeApp, preload: Preload) -> NoReturn:
-    """Run the server ``name`` (image-api) with the configuration of ``program`` (glance-api); ends the
-    process.
+    """Run the server ``name`` (image-api) with the configuration of ``program`` (glance-api); ends the process.
 
     Exit codes: 0 stopped, 1 it cannot serve, 2 wrong arguments.
     """

@@ -56,8 +56,7 @@ class Runner(web.AppRunner):
             max_line_size=conf.max_header_line,
             max_field_size=conf.max_header_line,
             max_headers=MAX_HEADERS,
-            # An image is stored as it was sent, whatever Content-Encoding says; and nothing inflates in
-            # memory.
+            # An image is stored as it was sent, whatever Content-Encoding says; and nothing inflates in memory.
             auto_decompress=False,
             shutdown_timeout=CLEAN_UP,
         )
@@ -78,9 +77,8 @@ class Runner(web.AppRunner):
     async def listen(self, sock: socket.socket) -> None:
         """Accept connections from ``sock``, which other processes accept from, too.
 
-        One connection a turn: asyncio would empty the queue into the process that woke up first, and its
-        neighbours would
-        idle. asyncio sets the socket's queue to the same number, so it is set right again.
+        One connection a turn: asyncio would empty the queue into the process that woke up first, and its neighbours would idle.
+        asyncio sets the socket's queue to the same number, so it is set right again.
         """
         await web.SockSite(self, sock, backlog=1).start()
         sock.listen(self._backlog)
@@ -95,10 +93,8 @@ class Runner(web.AppRunner):
     async def drain(self, hurry: Callable[[], bool], heartbeat: Callable[[], None]) -> None:
         """Stop to accept, then wait for the running requests, at most ``graceful_timeout`` seconds.
 
-        Not aiohttp's own way (:meth:`cleanup`): that drops what arrives for an upload that is still running.
-        A connection
-        without a request gets a moment for its last one, so that a client which has just sent it gets an
-        answer.
+        Not aiohttp's own way (:meth:`cleanup`): that drops what arrives for an upload that is still running. A connection without
+        a request gets a moment for its last one, so that a client which has just sent it gets an answer.
         """
         begin = time.monotonic()
         self._last_response = True
@@ -136,11 +132,9 @@ def hang_up(connection: RequestHandler) -> None:
 class SilentClients:
     """Finds connections on which it is the client's turn, and nothing came for ``timeout`` seconds.
 
-    It is the client's turn when it has not acknowledged what was sent, or not sent all of a body that we are
-    ready to read.
-    The kernel counts what was acknowledged and received (TCP_INFO), so sendfile is seen as well as anything
-    else, and a
-    transfer costs nothing. Connections between two requests are the keep-alive timer's.
+    It is the client's turn when it has not acknowledged what was sent, or not sent all of a body that we are ready to read. The
+    kernel counts what was acknowledged and received (TCP_INFO), so sendfile is seen as well as anything else, and a transfer
+    costs nothing. Connections between two requests are the keep-alive timer's.
     """
 
     def __init__(self, timeout: float) -> None:

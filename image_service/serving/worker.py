@@ -1,7 +1,6 @@
 """One worker process: an aiohttp server on the master's sockets, that ends without cutting a transfer.
 
-What it adds to ``aiohttp.GunicornWebWorker``: it says when it serves, or why it cannot; it drains for as long
-as the
+What it adds to ``aiohttp.GunicornWebWorker``: it says when it serves, or why it cannot; it drains for as long as the
 configuration allows and keeps its heart beating meanwhile; it cuts clients that are silent for too long.
 """
 
@@ -33,9 +32,8 @@ FAILED = b"!"
 
 
 class Worker(GunicornWebWorker):
-    """The heartbeat file, which master and worker share, also holds what the worker has to say:
-
-    nothing yet, ``+``, or ``!`` and why.
+    """The heartbeat file, which master and worker share, also holds what the worker has to say: nothing yet, ``+``, or ``!`` and
+    why.
     """
 
     app: Application

@@ -1,10 +1,8 @@
 """User and password by HTTP Basic, checked against bcrypt hashes (flavor http_basic).
 
-bcrypt takes a quarter of a second on purpose. So it runs in threads, few of them; what it said is remembered
-for a while under
-a keyed hash of user, password and stored hash (a new password or a removed user counts at once); many
-requests that come with
-the same password wait for one check. An unknown user takes as long as a known one.
+bcrypt takes a quarter of a second on purpose. So it runs in threads, few of them; what it said is remembered for a while under a
+keyed hash of user, password and stored hash (a new password or a removed user counts at once); many requests that come with the
+same password wait for one check. An unknown user takes as long as a known one.
 """
 
 from __future__ import annotations
@@ -103,10 +101,7 @@ def matches(password: bytes, hashed: bytes) -> bool:
 
 
 def nobodys_hash(stored: dict[str, bytes]) -> bytes:
-    """A hash that no password has, as costly as most of ``stored``:
-
-    an unknown user must take as long as a known one.
-    """
+    """A hash that no password has, as costly as most of ``stored``: an unknown user must take as long as a known one."""
     costs = Counter(hashed[4:6] for hashed in stored.values())
     cost = costs.most_common(1)[0][0] if costs else b"12"
     return b"$2b$" + cost + b"$" + b"." * 53
@@ -158,9 +153,8 @@ class BasicAuthenticator:
         )
 
     async def __call__(self, request: web.BaseRequest) -> RequestContext:
-        """The identity of the user in ``Authorization``;
-
-        ``NotAuthenticated`` with the header that makes clients ask for a password.
+        """The identity of the user in ``Authorization``; ``NotAuthenticated`` with the header that makes clients ask for a
+        password.
         """
         header = request.headers.get("Authorization")
         if header is None:

@@ -1,7 +1,6 @@
 """The two files of flavor http_basic, as the service reads them and ``image-manage user`` writes them.
 
-htpasswd           alice:$2b$12$...                                      (htpasswd -B; oslo.middleware reads
-the same)
+htpasswd           alice:$2b$12$...           as htpasswd -B writes it, and oslo.middleware reads it
 identities.json    {"alice": {"project": "p1", "roles": ["member"], "disabled": false}}
 """
 

@@ -3,8 +3,7 @@
     X-Identity-Status: Confirmed
     X-User-Id, X-Project-Id or X-Tenant-Id, X-Roles (with commas)
 
-Anybody can write such headers, so they are believed from the addresses of ``[trusted_auth]
-trusted_addresses`` only.
+Anybody can write such headers, so they are believed from the addresses of ``[trusted_auth] trusted_addresses`` only.
 """
 
 from __future__ import annotations

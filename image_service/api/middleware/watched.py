@@ -14,10 +14,8 @@ T = TypeVar("T")
 class WatchedFile(Generic[T]):
     """The parsed content of ``path``, as it is now.
 
-    Looking costs one stat. A file that cannot be read counts as empty, so that removing it shuts everybody
-    out; a file whose
-    content is wrong (somebody is editing it) leaves what was read before. ``parse`` raises ``ValueError`` for
-    wrong content.
+    Looking costs one stat. A file that cannot be read counts as empty, so that removing it shuts everybody out; a file whose
+    content is wrong (somebody is editing it) leaves what was read before. ``parse`` raises ``ValueError`` for wrong content.
     """
 
     def __init__(self, path: str, parse: Callable[[str], T], empty: T) -> None:
