@@ -1,0 +1,226 @@
+"""The registry when its database is slow, locked, killed or gone."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from image_service.errors import InvalidValue, NotFound, RegistryUnavailable
+from image_service.model import Image, Status, UploadKind, UploadLease, new_id
+from image_service.registry import engine
+from image_service.registry.database import DatabaseRegistry
+from image_service.registry.interface import ImageChange, ImageQuery
+from tests.functional.registries import migrated
+from tests.mariadb import MariaDB, running_mariadb
+
+
+def test_a_killed_server_is_an_error_and_then_found_again(tmp_path: Path) -> None:
+    async def body(server: MariaDB, url: str) -> None:
+        registry = DatabaseRegistry(url)
+        ids = [(await registry.create_image(Image(id=new_id()))).id for _ in range(5)]
+        # Several connections in the pool, all of which will be dead.
+        await asyncio.gather(*[registry.get_image(image_id) for image_id in ids * 4])
+        server.kill()
+        for call in (
+            registry.get_image(ids[0]),
+            registry.list_images(ImageQuery()),
+            registry.create_image(Image(id=new_id())),
+            registry.update_image(ids[0], ImageChange(values={"name": "x"})),
+            registry.check(),
+        ):
+            with pytest.raises(RegistryUnavailable):
+                await call
+        server.start()
+        await asyncio.gather(*[registry.get_image(image_id) for image_id in ids * 4])
+        await registry.check()
+        assert len(await registry.list_images(ImageQuery())) == 5
+        await registry.close()
+
+    with running_mariadb(tmp_path) as server:
+        asyncio.run(body(server, migrated(server.new_database())))
+
+
+def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
+    """Writers at work when the server is killed: each answered image is there, each unanswered one whole or not at all."""
+
+    enough = asyncio.Event()
+
+    async def write(registry: DatabaseRegistry, answered: list[str], asked: list[str]) -> None:
+        while True:
+            image = Image(id=new_id(), properties={"a": "1", "b": "2"}, tags=["t"])
+            asked.append(image.id)
+            await registry.create_image(image)
+            answered.append(image.id)
+            if len(answered) == 40:
+                enough.set()
+
+    async def body(server: MariaDB, url: str) -> None:
+        registry = DatabaseRegistry(url)
+        answered: list[str] = []
+        asked: list[str] = []
+        writers = [asyncio.create_task(write(registry, answered, asked)) for _ in range(4)]
+        await enough.wait()
+        server.kill()
+        outcomes = await asyncio.gather(*writers, return_exceptions=True)
+        assert all(isinstance(outcome, RegistryUnavailable) for outcome in outcomes)
+        server.start()
+        found = {image.id: image for image in await registry.list_images(ImageQuery())}
+        assert set(answered) <= found.keys() <= set(asked)
+        assert all(len(image.properties) == 2 and image.tags == ["t"] for image in found.values())
+        await registry.close()
+
+    with running_mariadb(tmp_path) as server:
+        asyncio.run(body(server, migrated(server.new_database())))
+
+
+def test_a_broken_commit_is_never_done_again(mariadb: MariaDB) -> None:
+    """The connection is killed while a transaction is open: before COMMIT it is tried again, in it never."""
+    url = migrated(mariadb.new_database())
+    database = engine.Database(url)
+    seen: list[int] = []
+
+    def breaks_once(connection: Connection) -> str:
+        seen.append(connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one())
+        if len(seen) == 1:
+            mariadb.execute(f"KILL {seen[0]}")
+        connection.exec_driver_sql("SELECT 1")
+        return "done"
+
+    def breaks_at_commit(connection: Connection) -> None:
+        seen.append(0)
+        mariadb.execute(f"KILL {connection.exec_driver_sql('SELECT CONNECTION_ID()').scalar_one()}")
+
+    assert database.write(breaks_once) == "done"
+    assert len(seen) == 2
+    seen.clear()
+    with pytest.raises(RegistryUnavailable, match="COMMIT"):
+        database.write(breaks_at_commit)
+    assert seen == [0]
+    database.close()
+
+
+def test_a_deadlock_is_nobodys_error(mariadb: MariaDB) -> None:
+    database = engine.Database(migrated(mariadb.new_database()))
+    database.write(lambda c: c.exec_driver_sql("CREATE TABLE pair (id INT PRIMARY KEY, n INT) ENGINE=InnoDB"))
+    database.write(lambda c: c.exec_driver_sql("INSERT INTO pair VALUES (1, 0), (2, 0)"))
+    both = threading.Barrier(2, timeout=30)
+    runs: list[int] = []
+
+    def swap(first: int, second: int) -> None:
+        mine: list[int] = []
+
+        def work(connection: Connection) -> None:
+            runs.append(first)
+            connection.exec_driver_sql(f"UPDATE pair SET n = n + 1 WHERE id = {first}")
+            if not mine:
+                mine.append(1)
+                both.wait()
+            connection.exec_driver_sql(f"UPDATE pair SET n = n + 1 WHERE id = {second}")
+
+        database.write(work)
+
+    threads = [threading.Thread(target=swap, args=pair) for pair in ((1, 2), (2, 1))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    rows = database.read(lambda c: c.exec_driver_sql("SELECT n FROM pair").scalars().all())
+    assert rows == [2, 2]
+    assert len(runs) == 3
+    database.close()
+
+
+@pytest.fixture
+def sqlite_file(tmp_path: Path) -> Path:
+    path = tmp_path / "registry.db"
+    migrated(f"sqlite:///{path}")
+    return path
+
+
+def _hold(path: Path, held: threading.Event, release: threading.Event) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    held.set()
+    release.wait(60)
+    connection.execute("COMMIT")
+    connection.close()
+
+
+def test_a_writer_waits_for_another_process_and_readers_do_not(sqlite_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``_LOCK_WAIT`` is made short, so that the wait is longer than SQLite's own and is tried again."""
+    monkeypatch.setattr(engine, "_LOCK_WAIT", 0.2)
+    held, release = threading.Event(), threading.Event()
+
+    async def body() -> None:
+        registry = DatabaseRegistry(f"sqlite:///{sqlite_file}")
+        image = await registry.create_image(Image(id=new_id()))
+        holder = threading.Thread(target=_hold, args=(sqlite_file, held, release))
+        holder.start()
+        held.wait(30)
+        writes = [
+            asyncio.create_task(registry.update_image(image.id, ImageChange(set_properties={str(n): "v"}))) for n in range(10)
+        ]
+        await asyncio.sleep(1)
+        assert not any(write.done() for write in writes)
+        assert (await registry.get_image(image.id)).properties == {}
+        release.set()
+        await asyncio.gather(*writes)
+        assert len((await registry.get_image(image.id)).properties) == 10
+        holder.join(30)
+        await registry.close()
+
+    asyncio.run(body())
+
+
+def test_a_lock_that_is_never_given_back_is_unavailable(sqlite_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_LOCK_WAIT", 0.1)
+    monkeypatch.setattr(engine, "WRITE_DEADLINE", 0.5)
+    held, release = threading.Event(), threading.Event()
+    holder = threading.Thread(target=_hold, args=(sqlite_file, held, release))
+    holder.start()
+    held.wait(30)
+
+    async def body() -> None:
+        registry = DatabaseRegistry(f"sqlite:///{sqlite_file}")
+        with pytest.raises(RegistryUnavailable) as caught:
+            await registry.create_image(Image(id=new_id()))
+        assert "locked" not in caught.value.message
+        release.set()
+        holder.join(30)
+        await registry.create_image(Image(id=new_id()))
+        await registry.close()
+
+    asyncio.run(body())
+
+
+def test_a_database_without_tables_says_what_to_run(tmp_path: Path, mariadb: MariaDB) -> None:
+    async def body(url: str) -> None:
+        registry = DatabaseRegistry(url)
+        for call in (registry.get_image("x"), registry.create_image(Image(id=new_id())), registry.check()):
+            with pytest.raises(RegistryUnavailable, match="image-manage db sync"):
+                await call
+        await registry.close()
+
+    for url in (f"sqlite:///{tmp_path}/empty.db", mariadb.new_database()):
+        asyncio.run(body(url))
+
+
+def test_an_undone_transaction_leaves_nothing(sqlite_file: Path) -> None:
+    async def body() -> None:
+        registry = DatabaseRegistry(f"sqlite:///{sqlite_file}")
+        image = await registry.create_image(Image(id=new_id(), properties={"a": "1"}))
+        bad = ImageChange(values={"name": "new"}, set_properties={"a": "2", "b": "x" * 70000})
+        with pytest.raises(InvalidValue):
+            await registry.update_image(image.id, bad)
+        assert await registry.get_image(image.id) == image
+        with pytest.raises(NotFound):
+            await registry.begin_upload(UploadLease(new_id(), new_id(), UploadKind.V2, "file"), from_status=[Status.QUEUED])
+        assert await registry.live_uploads() == []
+        await registry.close()
+
+    asyncio.run(body())
