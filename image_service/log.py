@@ -18,6 +18,7 @@ import syslog
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -64,7 +65,7 @@ class Output:
 
     def __init__(self, targets: list[Callable[[Lines], None]]) -> None:
         self._targets = targets
-        self._waiting: Lines = []
+        self._waiting: deque[tuple[int, str]] = deque()
         self._lost = 0
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -81,7 +82,7 @@ class Output:
             self._lost += 1
         else:
             self._waiting.append((level, text))
-            if len(self._waiting) == 1:
+            if not self._wake.is_set():
                 self._wake.set()
 
     def start(self) -> None:
@@ -96,6 +97,8 @@ class Output:
         if thread is not None:
             thread.join(5.0)
         self._thread, self._end = None, False
+        if thread is None or not thread.is_alive():
+            self._flush()
 
     def _run(self) -> None:
         while not self._end:
@@ -106,7 +109,10 @@ class Output:
             self._flush()
 
     def _flush(self) -> None:
-        lines, self._waiting = self._waiting, []
+        lines: Lines = []
+        with contextlib.suppress(IndexError):
+            while True:
+                lines.append(self._waiting.popleft())
         if self._lost:
             lines.append((logging.ERROR, f"{self._lost} log lines were lost: the log cannot be written fast enough"))
             self._lost = 0

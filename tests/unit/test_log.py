@@ -7,6 +7,7 @@ import logging
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,6 +134,18 @@ def test_the_thread_writes_everything_in_order(tmp_path: Path) -> None:
     log.stop_writer()
     logging.getLogger("x").warning("after")
     assert [line.rpartition("=")[2] for line in path.read_text().splitlines()] == [*map(str, range(5000)), "after"]
+
+
+def test_nothing_is_lost_when_many_threads_log(tmp_path: Path) -> None:
+    path = set_up(tmp_path)
+    log.start_writer()
+    threads = [threading.Thread(target=lambda: [logging.getLogger("x").warning("said") for _ in range(2000)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    log.stop_writer()
+    assert len(path.read_text().splitlines()) == 8000
 
 
 def test_lines_that_cannot_be_kept_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
