@@ -96,9 +96,10 @@ class Store(ABC):
 
     @abstractmethod
     async def discard(self, image_id: str, upload_id: str | None) -> None:
-        """Remove everything that a dead upload of ``image_id`` left, unfinished or finished. The caller holds the image's lease.
+        """Remove what a dead upload of ``image_id`` left; nothing there is fine.
 
-        Nothing there is fine.
+        ``upload_id`` None: everything, unfinished or finished, of all uploads of the image, whose lease the caller holds. Else: only
+        what that one upload left unfinished.
         """
 
     @abstractmethod
