@@ -139,7 +139,12 @@ def test_the_thread_writes_everything_in_order(tmp_path: Path) -> None:
 def test_nothing_is_lost_when_many_threads_log(tmp_path: Path) -> None:
     path = set_up(tmp_path)
     log.start_writer()
-    threads = [threading.Thread(target=lambda: [logging.getLogger("x").warning("said") for _ in range(2000)]) for _ in range(4)]
+
+    def say() -> None:
+        for _ in range(2000):
+            logging.getLogger("x").warning("said")
+
+    threads = [threading.Thread(target=say) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
