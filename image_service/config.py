@@ -249,7 +249,8 @@ STORE_OPTIONS: list[cfg.Opt] = [
     cfg.ListOpt(
         "http_allowed_networks",
         default=[],
-        help="Ours. Networks that a location or copy-from URL may lead to although they are private, loopback or link-local.",
+        help="Ours. Networks that a location or copy-from URL may lead to although they are private, loopback or link-local."
+        " Private and loopback ones are open anyway while the flavor is empty and allow_unauthenticated_access is false.",
     ),
     cfg.ListOpt("http_denied_networks", default=[], help="Ours. Networks that a location or copy-from URL may never lead to."),
 ]

@@ -98,8 +98,8 @@ class Store(ABC):
     async def discard(self, image_id: str, upload_id: str | None) -> None:
         """Remove what a dead upload of ``image_id`` left; nothing there is fine.
 
-        ``upload_id`` None: everything, unfinished or finished, of all uploads of the image, whose lease the caller holds. Else: only
-        what that one upload left unfinished.
+        ``upload_id`` None: everything, unfinished or finished, of all uploads of the image, whose lease the caller holds.
+        Else only what that one upload left unfinished.
         """
 
     @abstractmethod
