@@ -22,8 +22,7 @@ async def find(service: Service, url: str, size: int | None) -> tuple[Location, 
     ``UnsupportedUrl`` for anything but http and https (``file`` would read the server's own files), ``DataMissing``,
     ``InvalidValue`` when nobody answers, ``Conflict`` when ``size`` (what the client says) is another.
     """
-    if urlsplit(url).scheme.lower() not in SCHEMES:
-        raise UnsupportedUrl("External sources are not supported: a location or copy-from URL is http or https.")
+    _require_elsewhere(url)
     location = Location(url)
     store = service.stores.for_location(location)
     try:
@@ -37,8 +36,18 @@ async def find(service: Service, url: str, size: int | None) -> tuple[Location, 
     return location, found
 
 
+def _require_elsewhere(url: str) -> None:
+    try:
+        scheme = urlsplit(url).scheme.lower()
+    except ValueError:
+        raise InvalidValue(f"{url} is no URL.") from None
+    if scheme not in SCHEMES:
+        raise UnsupportedUrl("External sources are not supported: a location or copy-from URL is http or https.")
+
+
 async def copy_later(service: Service, image: Image, url: str, store: Store, checksum: str | None) -> None:
     """Take the lease of ``image`` now and copy ``url`` into ``store`` after the answer; the image ends active or killed."""
+    _require_elsewhere(url)
     room = await service.limits.room_for(service.registry, image.owner, image.size)
     lease = await uploads.begin(service, image, UploadKind.V1, store)
     source = service.stores.for_location(Location(url)).read(url)

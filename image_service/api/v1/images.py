@@ -156,9 +156,7 @@ async def update(call: Call) -> web.Response:
     elif source == "location":
         changed = await _locate(call, metadata, image, wanted)
     elif source == "copy_from":
-        changed = await images.change(call.service, call.context, image, wanted)
-        store = uploads.writable_store(call.service, metadata.text("store"))
-        await located.copy_later(call.service, changed, metadata.fields["copy_from"], store, metadata.text("checksum"))
+        changed = await _copy(call, metadata, image, wanted)
     else:
         changed = await images.change(call.service, call.context, image, wanted)
     return _answer(call, changed, 200)
@@ -185,6 +183,16 @@ def _check_has_bytes(image: Image, fields: dict[str, Any], source: str | None) -
     for name in ("size", "checksum"):
         if name in fields and fields[name] != getattr(image, name):
             raise Forbidden(f"Forbidden to modify '{name}' of active image.")
+
+
+async def _copy(call: Call, metadata: Metadata, image: Image, wanted: Image) -> Image:
+    url = metadata.fields["copy_from"]
+    _, size = await located.find(call.service, url, None)
+    store = uploads.writable_store(call.service, metadata.text("store"))
+    await call.service.limits.room_for(call.service.registry, wanted.owner, size)
+    changed = await images.change(call.service, call.context, image, replace(wanted, size=size))
+    await located.copy_later(call.service, changed, url, store, metadata.text("checksum"))
+    return changed
 
 
 async def _locate(call: Call, metadata: Metadata, image: Image, wanted: Image) -> Image:
