@@ -151,14 +151,14 @@ def test_a_put_fills_a_queued_image(embedded: Service, files: Files, tmp_path: P
 
 
 @pytest.mark.parametrize("option", ["-d", "--data", "--data-binary", "--data-urlencode", "-F"])
-def test_a_form_is_told_the_right_option_and_leaves_nothing(service: Service, files: Files, option: str) -> None:
+def test_a_form_is_told_the_right_option_and_leaves_nothing(embedded: Service, files: Files, option: str) -> None:
     name = unique()
     value = f"x=@{files.text}" if option == "-F" else f"@{files.text}"
-    answer = curl("-i", *_headers(name), option, value, _url(service, "/v1/images"))
+    answer = curl("-i", *_headers(name), option, value, _url(embedded, "/v1/images"))
     assert _status(answer) == 400
     assert "application/octet-stream" in answer
     assert "--data-binary @FILE" in answer
-    assert json.loads(curl(_url(service, f"/v1/images?name={name}&changes-since=2001-01-01"))) == {"images": []}
+    assert json.loads(curl(_url(embedded, f"/v1/images?name={name}&changes-since=2001-01-01"))) == {"images": []}
 
 
 def _broken(files: Files, kind: str) -> bytes:
@@ -172,17 +172,17 @@ def _broken(files: Files, kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["a foreign character", "cut off", "two texts", "the image itself"])
-def test_broken_base64_is_a_400_and_nothing_is_stored(service: Service, files: Files, tmp_path: Path, kind: str) -> None:
+def test_broken_base64_is_a_400_and_nothing_is_stored(embedded: Service, files: Files, tmp_path: Path, kind: str) -> None:
     broken, image_id = tmp_path / "broken", str(uuid.uuid4())
     broken.write_bytes(_broken(files, kind))
     headers = _headers(
         unique(), "Content-Type: application/octet-stream", "Content-Transfer-Encoding: base64", f"x-image-meta-id: {image_id}"
     )
-    answer = curl("-i", *headers, "--data-binary", f"@{broken}", _url(service, "/v1/images"))
+    answer = curl("-i", *headers, "--data-binary", f"@{broken}", _url(embedded, "/v1/images"))
     assert _status(answer) == 400
     assert "base64" in answer
-    assert state(service, image_id) == "killed"
-    assert files_of(service, image_id) == []
+    assert state(embedded, image_id) == "killed"
+    assert files_of(embedded, image_id) == []
 
 
 def test_curl_is_told_what_is_wrong_in_html_that_names_it(embedded: Service) -> None:

@@ -166,14 +166,14 @@ def test_data_in_base64_are_decoded(service: Service) -> None:
     ],
 )
 def test_data_that_cannot_be_taken_leave_the_image_queued(
-    service: Service, fields: dict[str, Any], headers: dict[str, str], sentence: str
+    embedded: Service, fields: dict[str, Any], headers: dict[str, str], sentence: str
 ) -> None:
-    image = make(service)
-    answer = put(service, image["id"], DATA, headers, **fields)
+    image = make(embedded)
+    answer = put(embedded, image["id"], DATA, headers, **fields)
     assert answer.status == 400
     assert sentence in answer.text
-    assert (state(service, image["id"]), files_of(service, image["id"])) == ("queued", [])
-    assert put(service, image["id"], DATA, **RAW).status == 200
+    assert (state(embedded, image["id"]), files_of(embedded, image["id"])) == ("queued", [])
+    assert put(embedded, image["id"], DATA, **RAW).status == 200
 
 
 @pytest.mark.parametrize("status", ["active", "killed"])
@@ -206,12 +206,12 @@ FORBIDDEN: list[tuple[dict[str, str], int, str]] = [
 
 
 @pytest.mark.parametrize(("sent", "status", "sentence"), FORBIDDEN)
-def test_put_refuses_and_changes_nothing(service: Service, sent: dict[str, str], status: int, sentence: str) -> None:
-    image = make(service, DATA, property_a="1")
-    answer = put(service, image["id"], headers={"x-image-meta-min_ram": "9", "x-image-meta-property-b": "2", **sent})
+def test_put_refuses_and_changes_nothing(embedded: Service, sent: dict[str, str], status: int, sentence: str) -> None:
+    image = make(embedded, DATA, property_a="1")
+    answer = put(embedded, image["id"], headers={"x-image-meta-min_ram": "9", "x-image-meta-property-b": "2", **sent})
     assert answer.status == status, answer.text
     assert sentence in answer.text
-    assert listed(service, f"name={image['name']}", kind="images/detail") == [image]
+    assert listed(embedded, f"name={image['name']}", kind="images/detail") == [image]
 
 
 @pytest.mark.parametrize("data", [None, DATA])
@@ -304,6 +304,6 @@ def test_lost_bytes_are_a_404_before_any_byte_is_sent(service: Service) -> None:
 
 @pytest.mark.parametrize(("method", "body"), [("HEAD", None), ("GET", None), ("PUT", None), ("PUT", DATA), ("DELETE", None)])
 @pytest.mark.parametrize("image_id", [str(uuid.UUID(int=5)), "no-uuid", "%2e%2e%2fetc%2fpasswd", "a" * 300])
-def test_an_unknown_image_is_a_404(service: Service, method: str, body: bytes | None, image_id: str) -> None:
+def test_an_unknown_image_is_a_404(embedded: Service, method: str, body: bytes | None, image_id: str) -> None:
     headers = {**OCTET_STREAM, **meta(**RAW)} if body else {}
-    assert service.ask(method, f"/v1/images/{image_id}", body, headers).status == 404
+    assert embedded.ask(method, f"/v1/images/{image_id}", body, headers).status == 404

@@ -66,18 +66,18 @@ MADE: list[tuple[str, dict[str, object], Any, dict[str, str], dict[str, Any]]] =
 
 @pytest.mark.parametrize(("fields", "body", "headers", "wanted"), [row[1:] for row in MADE], ids=[row[0] for row in MADE])
 def test_post_makes(
-    service: Service, fields: dict[str, object], body: Any, headers: dict[str, str], wanted: dict[str, Any]
+    embedded: Service, fields: dict[str, object], body: Any, headers: dict[str, str], wanted: dict[str, Any]
 ) -> None:
     data = body(BINARY) if body is _chunks else body(()) if body is iter else body
     kind = OCTET_STREAM if body is not None else {}
-    answer = service.ask("POST", "/v1/images", data, {**kind, **meta(**fields), **headers})
+    answer = embedded.ask("POST", "/v1/images", data, {**kind, **meta(**fields), **headers})
     assert answer.status == 201, answer.text
     image = answer.json["image"]
     assert {key: image[key] for key in wanted} == wanted
-    seen = head(service, image["id"]).headers
+    seen = head(embedded, image["id"]).headers
     assert (seen["x-image-meta-status"], seen["x-image-meta-size"]) == (image["status"], str(image["size"]))
     if image["status"] == "active" and image["checksum"]:
-        got = service.ask("GET", f"/v1/images/{image['id']}")
+        got = embedded.ask("GET", f"/v1/images/{image['id']}")
         assert _md5(got.body) == image["checksum"] == got.headers["etag"]
         assert len(got.body) == image["size"] == int(got.headers["content-length"])
 
@@ -168,16 +168,16 @@ REFUSED: list[tuple[str, dict[str, object], Any, dict[str, str], int, str]] = [
     ("fields", "body", "headers", "status", "sentence"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED]
 )
 def test_post_refuses_and_leaves_nothing(
-    service: Service, fields: dict[str, object], body: Any, headers: dict[str, str], status: int, sentence: str
+    embedded: Service, fields: dict[str, object], body: Any, headers: dict[str, str], status: int, sentence: str
 ) -> None:
     image_id = str(uuid.uuid4())
     data = body(BINARY) if body is _chunks else body
     kind = OCTET_STREAM if body is not None else {}
-    answer = service.ask("POST", "/v1/images", data, {**kind, **meta(**{"id": image_id, **fields}), **headers})
+    answer = embedded.ask("POST", "/v1/images", data, {**kind, **meta(**{"id": image_id, **fields}), **headers})
     assert answer.status == status, answer.text
     assert sentence in answer.text
-    assert state(service, image_id) == "absent"
-    assert files_of(service, image_id) == []
+    assert state(embedded, image_id) == "absent"
+    assert files_of(embedded, image_id) == []
 
 
 # metadata, body, headers, sentence
@@ -233,8 +233,8 @@ def test_an_id_is_never_used_twice(service: Service, delete_first: bool, data: b
 
 
 @pytest.mark.parametrize("image_id", ["not-a-uuid", "1", "g" * 32, "2f1b6f4a-3c6e-4f6e-9a44", "../../../etc/passwd"])
-def test_an_id_is_a_uuid(service: Service, image_id: str) -> None:
-    answer = post(service, DATA, id=image_id)
+def test_an_id_is_a_uuid(embedded: Service, image_id: str) -> None:
+    answer = post(embedded, DATA, id=image_id)
     assert answer.status == 400
     assert "Invalid image id format" in answer.text
 

@@ -16,6 +16,14 @@ OWNER, OTHER, MEMBER, SHARER = (identity(name) for name in ("owner", "other", "m
 ASKERS = {"owner": OWNER, "other": OTHER, "member": MEMBER, "sharer": SHARER, "admin": ADMIN}
 
 
+@pytest.fixture
+def fronted(
+    request: pytest.FixtureRequest, services: dict[tuple[str, str], Service], tmp_path_factory: pytest.TempPathFactory
+) -> Service:
+    """As ``trusting``, on SQLite in-process only: for what does not depend on the registry."""
+    return running("sqlite", "trusting", request, services, tmp_path_factory, sections="[paste_deploy]\nflavor = trusted-auth\n")
+
+
 def _image(service: Service, kind: str) -> dict[str, Any]:
     """An image of the project ``owner``: private, public, shared with ``member`` and ``sharer``; or nobody's."""
     fields = {"owner": "" if kind.startswith("nobody") else "owner", "is_public": kind.endswith("public")}
@@ -94,8 +102,8 @@ NOBODY: list[Headers] = [
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "images"), ("GET", "images/detail"), ("POST", "images"), ("HEAD", "images/{id}")]
 )
-def test_without_a_confirmed_identity_it_is_a_401(trusting: Service, headers: Headers, method: str, path: str) -> None:
-    assert trusting.ask(method, "/v1/" + path.format(id=uuid.uuid4()), headers=headers).status == 401
+def test_without_a_confirmed_identity_it_is_a_401(fronted: Service, headers: Headers, method: str, path: str) -> None:
+    assert fronted.ask(method, "/v1/" + path.format(id=uuid.uuid4()), headers=headers).status == 401
 
 
 # identity, wanted owner of a new image, and whether he is administrator
@@ -110,12 +118,12 @@ PEOPLE: list[tuple[Headers, str, bool]] = [
 
 
 @pytest.mark.parametrize(("who", "owner", "admin"), PEOPLE)
-def test_the_headers_say_who_it_is(trusting: Service, who: Headers, owner: str, admin: bool) -> None:
-    image = make(trusting, headers=who)
+def test_the_headers_say_who_it_is(fronted: Service, who: Headers, owner: str, admin: bool) -> None:
+    image = make(fronted, headers=who)
     assert image["owner"] == owner
-    given = make(trusting, headers=who, owner="somebody")
+    given = make(fronted, headers=who, owner="somebody")
     assert given["owner"] == ("somebody" if admin else owner)
-    assert put(trusting, image["id"], headers=who, owner="another").json["image"]["owner"] == ("another" if admin else owner)
+    assert put(fronted, image["id"], headers=who, owner="another").json["image"]["owner"] == ("another" if admin else owner)
 
 
 def test_the_owner_may_be_the_user(
@@ -159,9 +167,9 @@ def test_only_an_administrator_makes_images_public(trusting: Service) -> None:
 
 @pytest.mark.parametrize("who", [OWNER, ADMIN])
 @pytest.mark.parametrize(("field", "value"), [("size", 63), ("checksum", "a" * 32)])
-def test_nobody_changes_what_the_bytes_of_an_image_are(trusting: Service, who: Headers, field: str, value: object) -> None:
-    image = _image(trusting, "private")
-    answer = put(trusting, image["id"], headers=who, **{field: str(value)})
+def test_nobody_changes_what_the_bytes_of_an_image_are(fronted: Service, who: Headers, field: str, value: object) -> None:
+    image = _image(fronted, "private")
+    answer = put(fronted, image["id"], headers=who, **{field: str(value)})
     assert answer.status == 403
     assert f"Forbidden to modify '{field}' of active image." in answer.text
 
@@ -189,12 +197,12 @@ def test_a_deactivated_image_is_for_administrators(trusting: Service) -> None:
     assert statuses == [403, 403, 200]
 
 
-def test_a_reader_may_only_look(trusting: Service) -> None:
-    reader, image = identity("owner", "reader"), _image(trusting, "private")
-    assert head(trusting, image["id"], reader).status == 200
-    assert post(trusting, headers=reader).status == 403
-    assert put(trusting, image["id"], headers=reader, name="x").status == 403
-    assert trusting.ask("DELETE", f"/v1/images/{image['id']}", headers=reader).status == 403
+def test_a_reader_may_only_look(fronted: Service) -> None:
+    reader, image = identity("owner", "reader"), _image(fronted, "private")
+    assert head(fronted, image["id"], reader).status == 200
+    assert post(fronted, headers=reader).status == 403
+    assert put(fronted, image["id"], headers=reader, name="x").status == 403
+    assert fronted.ask("DELETE", f"/v1/images/{image['id']}", headers=reader).status == 403
 
 
 def test_an_id_of_somebody_else_is_taken_but_tells_nothing(trusting: Service) -> None:
@@ -281,11 +289,11 @@ def test_shared_images_of_others_are_those_that_one_sees(trusting: Service) -> N
 
 
 @pytest.mark.parametrize(("method", "path"), [("PUT", ""), ("PUT", "/m"), ("DELETE", "/m")])
-def test_sharing_is_for_who_has_a_project(trusting: Service, method: str, path: str) -> None:
-    image = _image(trusting, "public")
+def test_sharing_is_for_who_has_a_project(fronted: Service, method: str, path: str) -> None:
+    image = _image(fronted, "public")
     homeless = {"X-Identity-Status": "Confirmed", "X-User-Id": "u", "X-Roles": "member"}
     body: dict[str, Any] | None = None if path else {"memberships": []}
-    assert trusting.ask(method, f"/v1/images/{image['id']}/members{path}", body, homeless).status == 401
+    assert fronted.ask(method, f"/v1/images/{image['id']}/members{path}", body, homeless).status == 401
 
 
 def test_only_the_owner_fills_a_queued_image(trusting: Service) -> None:

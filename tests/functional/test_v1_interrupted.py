@@ -49,22 +49,22 @@ def test_a_client_that_goes_away_kills_the_image(service: Service, length: int |
 
 
 @pytest.mark.parametrize("raw", [b"nonsense\r\n", b"-5\r\nabc\r\n", b"3\r\nabcdef\r\n", b"ffffffffffffffffffff\r\n"])
-def test_broken_chunks_kill_the_image(service: Service, raw: bytes) -> None:
-    image = make(service, **RAW)
-    with _slow(service, image["id"], None) as upload:
+def test_broken_chunks_kill_the_image(embedded: Service, raw: bytes) -> None:
+    image = make(embedded, **RAW)
+    with _slow(embedded, image["id"], None) as upload:
         upload.send(PART)
-        status_becomes(service, image["id"], "saving")
+        status_becomes(embedded, image["id"], "saving")
         upload.send_raw(raw)
         status, text = upload.answer()
         assert (status, "broke off" in text) == (400, True)
-        _is_killed_without_bytes(service, image["id"])
+        _is_killed_without_bytes(embedded, image["id"])
 
 
-def test_a_client_that_goes_away_during_its_headers_leaves_nothing(service: Service) -> None:
+def test_a_client_that_goes_away_during_its_headers_leaves_nothing(embedded: Service) -> None:
     image_id = str(uuid.uuid4())
-    with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as connection:
+    with socket.create_connection(("127.0.0.1", embedded.port), timeout=PATIENCE) as connection:
         connection.sendall(b"POST /v1/images HTTP/1.1\r\nHost: x\r\nX-Image-Meta-Id: " + image_id.encode() + b"\r\n")
-    assert state(service, image_id) == "absent"
+    assert state(embedded, image_id) == "absent"
 
 
 @pytest.mark.parametrize("length", [200_000, None])

@@ -120,12 +120,12 @@ BAD: list[tuple[str, Any, int]] = [
 
 
 @pytest.mark.parametrize(("path", "body", "status"), BAD)
-def test_what_is_no_membership_is_refused_and_changes_nothing(service: Service, path: str, body: Any, status: int) -> None:
-    image_id = make(service)["id"]
-    service.ask("PUT", f"/v1/images/{image_id}/members/old")
-    answer = service.ask("PUT", f"/v1/images/{image_id}/{path}", body)
+def test_what_is_no_membership_is_refused_and_changes_nothing(embedded: Service, path: str, body: Any, status: int) -> None:
+    image_id = make(embedded)["id"]
+    embedded.ask("PUT", f"/v1/images/{image_id}/members/old")
+    answer = embedded.ask("PUT", f"/v1/images/{image_id}/{path}", body)
     assert answer.status == status, answer.text
-    assert _members(service, image_id) == {"old": False}
+    assert _members(embedded, image_id) == {"old": False}
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("PUT", ""), ("PUT", "/a"), ("DELETE", "/a")])
@@ -200,8 +200,8 @@ def test_the_list_shows_what_is_public_asks_for(service: Service, query: str, pr
 
 
 @pytest.mark.parametrize("token", ["x", ""])
-def test_a_token_is_not_looked_at(service: Service, token: str) -> None:
+def test_a_token_is_not_looked_at(embedded: Service, token: str) -> None:
     headers = {"X-Auth-Token": token, "X-Identity-Status": "Invalid", "X-Tenant-Id": "t", "X-Roles": "reader"}
-    image = make(service, headers=headers)
+    image = make(embedded, headers=headers)
     assert image["owner"] is None
-    assert service.ask("DELETE", f"/v1/images/{image['id']}", headers=headers).status == 200
+    assert embedded.ask("DELETE", f"/v1/images/{image['id']}", headers=headers).status == 200

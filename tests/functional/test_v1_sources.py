@@ -92,14 +92,14 @@ def test_an_image_that_has_bytes_gets_no_other_source(service: Service, web: Web
 
 
 @pytest.mark.parametrize("header", ["x-glance-api-copy-from", "x-image-meta-copy_from", "X-Image-Meta-Copy-From"])
-def test_copy_from_makes_a_queued_image_active_in_the_background(service: Service, web: Web, header: str) -> None:
-    answer = post(service, headers={header: web.url("/data")}, **RAW)
+def test_copy_from_makes_a_queued_image_active_in_the_background(embedded: Service, web: Web, header: str) -> None:
+    answer = post(embedded, headers={header: web.url("/data")}, **RAW)
     image = answer.json["image"]
     assert (answer.status, image["status"], image["size"]) == (201, "queued", 64)
-    status_becomes(service, image["id"], "active")
-    found = service.ask("GET", f"/v1/images/{image['id']}")
+    status_becomes(embedded, image["id"], "active")
+    found = embedded.ask("GET", f"/v1/images/{image['id']}")
     assert (found.body, found.headers["etag"], found.headers["x-image-meta-size"]) == (DATA, MD5, "64")
-    assert len(files_of(service, image["id"])) == 1
+    assert len(files_of(embedded, image["id"])) == 1
 
 
 def test_copy_from_fills_an_image_that_was_queued(service: Service, web: Web) -> None:
@@ -161,12 +161,12 @@ def test_only_http_is_read_from(embedded: Service, source: str, url: str) -> Non
 
 
 @pytest.mark.parametrize("source", ["location", "copy_from"])
-def test_a_server_that_does_not_answer_is_a_400_before_anything_is_registered(service: Service, source: str) -> None:
+def test_a_server_that_does_not_answer_is_a_400_before_anything_is_registered(embedded: Service, source: str) -> None:
     image_id = str(uuid.uuid4())
-    answer = _ask(service, source, f"http://127.0.0.1:{free_port()}/data", image_id)
+    answer = _ask(embedded, source, f"http://127.0.0.1:{free_port()}/data", image_id)
     assert answer.status == 400
     assert "The HTTP URL is invalid" in answer.text
-    _nothing_is_left(service, image_id)
+    _nothing_is_left(embedded, image_id)
 
 
 @pytest.mark.parametrize("source", ["location", "copy_from"])
@@ -180,10 +180,10 @@ def test_a_url_that_leads_nowhere_is_a_400(embedded: Service, source: str, url: 
 
 
 @pytest.mark.parametrize("source", ["location", "copy_from"])
-def test_bytes_that_are_not_there_are_a_404_that_leaves_nothing(service: Service, web: Web, source: str) -> None:
+def test_bytes_that_are_not_there_are_a_404_that_leaves_nothing(embedded: Service, web: Web, source: str) -> None:
     image_id = str(uuid.uuid4())
-    assert _ask(service, source, web.url("/nothing"), image_id).status == 404
-    _nothing_is_left(service, image_id)
+    assert _ask(embedded, source, web.url("/nothing"), image_id).status == 404
+    _nothing_is_left(embedded, image_id)
 
 
 def test_a_size_that_the_location_does_not_have_is_a_409_that_leaves_nothing(service: Service, web: Web) -> None:
@@ -199,10 +199,27 @@ def test_the_size_that_the_server_says_counts_for_a_copy(service: Service, web: 
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "http://127.0.0.1:99999/x"])
-def test_a_refused_location_changes_nothing(service: Service, url: str) -> None:
+def test_a_refused_location_changes_nothing(embedded: Service, url: str) -> None:
+    image = make(embedded)
+    assert put(embedded, image["id"], location=url, name="other").status == 400
+    assert listed(embedded, f"name={image['name']}", kind="images/detail") == [image]
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "filesystem:///x", "http://127.0.0.1:99999/x", "http://[::1", "not a url"])
+def test_a_refused_copy_into_a_queued_image_changes_nothing(service: Service, url: str) -> None:
     image = make(service)
-    assert put(service, image["id"], location=url, name="other").status == 400
+    answer = put(service, image["id"], headers=_copy(url), name="other", **RAW)
+    assert answer.status == 400
     assert listed(service, f"name={image['name']}", kind="images/detail") == [image]
+
+
+def test_the_stores_own_files_cannot_be_copied(service: Service) -> None:
+    secret = make(service, b"somebody's image", **RAW)
+    image = make(service)
+    url = f"file://{service.images}/{secret['id']}"
+    assert put(service, image["id"], headers=_copy(url), **RAW).status == 400
+    assert put(service, image["id"], location=url, **RAW).status == 400
+    assert state(service, image["id"]) == "queued"
 
 
 def test_a_location_whose_server_has_gone_is_a_404_and_not_an_empty_image(service: Service) -> None:

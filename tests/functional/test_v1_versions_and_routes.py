@@ -79,9 +79,9 @@ def _path(service: Service, made: dict[int, str], path: str) -> str:
 
 @pytest.mark.parametrize(("method", "path", "headers", "status", "body"), ADDRESSES)
 def test_an_address_answers(
-    service: Service, image_id: dict[int, str], method: str, path: str, headers: dict[str, str], status: int, body: str
+    embedded: Service, image_id: dict[int, str], method: str, path: str, headers: dict[str, str], status: int, body: str
 ) -> None:
-    answer = service.ask(method, _path(service, image_id, path), headers=headers)
+    answer = embedded.ask(method, _path(embedded, image_id, path), headers=headers)
     assert answer.status == status
     if body:
         assert set(answer.json) == {body}
