@@ -1,0 +1,83 @@
+"""Pages are read from indexes: SQLite's plans for the forms of query that clients send (MariaDB is told its index by name)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Connection, inspect
+from sqlalchemy.dialects import mysql
+
+from image_service.model import Image, new_id
+from image_service.registry import pages, schema, writes
+from image_service.registry.engine import Database
+from image_service.registry.interface import SORT_KEYS, ImageQuery, SortKey, Visible
+from image_service.registry.page_statement import PageStatement, Shape
+from image_service.registry.queries import Statements
+
+ADMIN = (Visible(("public", "shared", "private")),)
+USER = (Visible(("public",)), Visible(owner="p"), Visible(("shared",), member="p", member_status="accepted"))
+ORDERS = [(SortKey(key, down),) for key in SORT_KEYS for down in (False, True)]
+
+
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
+    database = Database(f"sqlite:///{tmp_path_factory.mktemp('pages')}/registry.db")
+    schema.sync(database)
+    with database.engine.connect() as found:
+        yield found
+    database.close()
+
+
+def plan(connection: Connection, query: ImageQuery) -> str:
+    """What SQLite says it will do for a page."""
+    order = pages.full_order(query.sort)
+    marker = None if query.marker is None else [None if n == 0 and query.marker == "null" else "x" for n in range(len(order))]
+    statement = PageStatement(pages.shape_of(query, order, marker), sqlite=True).build()
+    compiled = str(statement.compile(connection.engine, compile_kwargs={"literal_binds": False}))
+    rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", tuple("x" * compiled.count("?")))
+    return "\n".join(row[3] for row in rows)
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=str)
+@pytest.mark.parametrize("marker", [None, "there"])
+def test_all_images_are_read_in_order(connection: Connection, order: tuple[SortKey, ...], marker: str | None) -> None:
+    found = plan(connection, ImageQuery(visible=ADMIN, equal={"os_hidden": False}, sort=order, marker=marker, limit=20))
+    assert "SCAN images" not in found
+    parts = found.split("SCAN (", maxsplit=1)[0].split("UNION")
+    assert all(f"ix_images_{order[0].column}" in part for part in parts if "SEARCH images" in part), found
+    if marker is None or order[0].column in ("created_at", "id"):
+        assert "TEMP B-TREE" not in found
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=str)
+@pytest.mark.parametrize("marker", [None, "there"])
+def test_a_project_finds_its_few_images_first(connection: Connection, order: tuple[SortKey, ...], marker: str | None) -> None:
+    found = plan(connection, ImageQuery(visible=USER, equal={"os_hidden": False}, sort=order, marker=marker, limit=20))
+    assert "SCAN images" not in found
+    searches = [line for line in found.splitlines() if line.strip().startswith("SEARCH images")]
+    narrow = ("(visibility=? AND deleted=?", "(owner=? AND deleted=?", "(id=?", "(deleted=? AND id=?")
+    assert searches
+    assert all(any(way in line for way in narrow) for line in searches), found
+
+
+def test_mariadb_is_told_an_index_that_there_is(connection: Connection) -> None:
+    indexes = {index["name"] for index in inspect(connection).get_indexes("images")}
+    for order in ORDERS:
+        for visible in (None, ADMIN, USER):
+            shape = pages.shape_of(ImageQuery(visible=visible, sort=order), pages.full_order(order), None)
+            text = str(PageStatement(shape, sqlite=False).build().compile(dialect=mysql.dialect()))
+            named = {part.split(")")[0] for part in text.split("FORCE INDEX (")[1:]}
+            assert named
+            assert named <= indexes
+
+
+def test_a_form_of_query_is_compiled_once(connection: Connection) -> None:
+    statements = Statements(connection.dialect)
+    for n in range(5):
+        connection.exec_driver_sql("BEGIN")
+        writes.create_image(connection, statements, Image(id=new_id(), name=str(n)))
+        connection.exec_driver_sql("COMMIT")
+    for n in range(5):
+        assert len(pages.find_images(connection, statements, ImageQuery(equal={"name": str(n)}, limit=n + 1))) == 1
+    assert sum(isinstance(shape, Shape) for shape in statements._known) == 1
