@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.conftest import running
 from tests.functional.running import eventually
 from tests.functional.service import OCTET_STREAM, Service
 from tests.functional.v2 import ADMIN, READER, ROLELESS, SERVICE, V21, A, B, download, person, show
@@ -108,6 +109,30 @@ def test_who_has_no_confirmed_identity_is_not_answered(
     trusting: Service, method: str, path: str, headers: dict[str, str]
 ) -> None:
     assert trusting.ask(method, path, headers=headers).status == 401
+
+
+@pytest.fixture
+def anonymous(
+    services: dict[tuple[str, str], Service], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Service:
+    """A service where who has no identity may look."""
+    flavor = "[paste_deploy]\nflavor = trusted-auth\n"
+    allowed = "allow_anonymous_access = True\n"
+    return running("sqlite", "anonymous", request, services, tmp_path_factory, allowed, flavor)
+
+
+def test_who_may_be_nobody_reads_what_is_public_and_changes_nothing(anonymous: Service) -> None:
+    public = anonymous.image(b"data", ADMIN, visibility="public")["id"]
+    own = anonymous.image(b"data", A)["id"]
+    listed = anonymous.ask("GET", "/v2/images").json["images"]
+    assert public in [image["id"] for image in listed]
+    assert {image["visibility"] for image in listed} == {"public"}
+    assert download(anonymous, public).body == b"data"
+    assert anonymous.ask("GET", f"/v2/images/{own}").status == 404
+    assert anonymous.ask("POST", "/v2/images", {}).status == 403
+    assert anonymous.ask("DELETE", f"/v2/images/{public}").status == 403
+    assert _act(anonymous, public, "deactivate") == 403
+    assert anonymous.ask("PUT", f"/v2/images/{public}/tags/x").status == 403
 
 
 @pytest.mark.parametrize("path", ["/versions", "/healthcheck", "/readiness"])

@@ -28,8 +28,11 @@ def named(
         "[web]\nstore_description = Others' servers\n"
         "[paste_deploy]\nflavor = trusted-auth\n"
     )
-    backends = "enabled_backends = slow:file,fast:file,web:http\n"
-    return running("sqlite", "named", request, services, tmp_path_factory, backends, sections)
+    default = (
+        "enabled_backends = slow:file,fast:file,web:http\nshow_image_direct_url = True\n"
+        "public_endpoint = https://images.example/api/\n"
+    )
+    return running("sqlite", "named", request, services, tmp_path_factory, default, sections)
 
 
 def test_no_import_method_is_announced(embedded: Service) -> None:
@@ -94,6 +97,24 @@ def test_an_upload_may_choose_its_store(named: Service, headers: dict[str, str],
         assert download(named, image["id"], A).body == b"data"
     else:
         assert (found["status"], "stores" in found, wanted in answer.text) == ("queued", False, True)
+
+
+def test_where_the_data_are_is_told_where_the_configuration_says_so(named: Service) -> None:
+    image = named.image(b"data", A)
+    assert image["direct_url"].startswith("file:///")
+    assert image["direct_url"].endswith(f"/fast/{image['id']}")
+    assert "direct_url" not in named.image(headers=A)
+
+
+def test_the_public_endpoint_is_in_every_link(named: Service) -> None:
+    versions = named.ask("GET", "/versions").json["versions"]
+    assert {entry["links"][0]["href"] for entry in versions} == {
+        "https://images.example/api/v2/",
+        "https://images.example/api/v1/",
+    }
+    made = named.ask("POST", "/v2/images", {}, A)
+    assert made.headers["location"] == f"https://images.example/api/v2/images/{made.json['id']}"
+    assert made.json["self"] == f"/v2/images/{made.json['id']}"
 
 
 PREFERENCES = [("fast", 200), ("slow,fast", 200), ("web", 200), ("", 200), ("nope", 400), ("fast,nope", 400)]

@@ -24,6 +24,7 @@ NONE = """image_property_quota = -1
 image_tag_quota = -1
 image_member_quota = -1
 """
+PROXY = "[oslo_middleware]\nenable_proxy_headers_parsing = True\n"
 
 
 @pytest.fixture(params=PLACES)
@@ -39,8 +40,8 @@ def limited(
 def unlimited(
     request: pytest.FixtureRequest, services: dict[tuple[str, str], Service], tmp_path_factory: pytest.TempPathFactory
 ) -> Service:
-    """A service whose quotas are switched off by negative numbers."""
-    return running("sqlite", "unlimited", request, services, tmp_path_factory, NONE)
+    """A service whose quotas are switched off by negative numbers, and which believes the headers of a proxy."""
+    return running("sqlite", "unlimited", request, services, tmp_path_factory, NONE, PROXY)
 
 
 def _somebody() -> dict[str, str]:
@@ -144,3 +145,9 @@ def test_negative_quotas_are_none(unlimited: Service) -> None:
     assert len(image["tags"]) == 300
     for n in range(130):
         assert unlimited.ask("POST", f"/v2/images/{image['id']}/members", {"member": f"m{n}"}).status == 200
+
+
+def test_the_headers_of_a_proxy_are_believed_where_the_configuration_says_so(unlimited: Service) -> None:
+    headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "images.example"}
+    versions = unlimited.ask("GET", "/versions", headers=headers).json["versions"]
+    assert versions[0]["links"][0]["href"] == "https://images.example/v2/"
