@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import json
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -88,16 +89,20 @@ def _record(tools: Path, recording: Recording, place: str, database: str, folder
         if recording.api == "v1":
             command = ["record_v1.py", "--set", recording.kind, api, f"http://127.0.0.1:{service.registry_port}"]
         else:
-            command = ["record_v2.py", "--set", recording.kind, "--web-port", str(free_port()), api]
-        process = subprocess.run(
-            [sys.executable, str(tools / command[0]), *command[1:], str(out / recording.api)],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        sys.stderr.write(process.stderr)
-        for trace in re.findall(r"^Traceback.*?^\S*(?:Error|Exception).*?$", service.log, re.MULTILINE | re.DOTALL):
+            command = ["record_v2.py", "--set", recording.kind, "--web-port", str(_free_pair()), api]
+        recorder = [sys.executable, str(tools / command[0]), *command[1:], str(out / recording.api)]
+        subprocess.run(recorder, stdout=subprocess.DEVNULL, check=True)
+        for trace in re.findall(r"^\s*Traceback.*?^\s*[\w.]*(?:Error|Exception)\b.*?$", service.log, re.MULTILINE | re.DOTALL):
             print(f"{place} {recording.api} {recording.kind}: the service logged\n{trace}", file=sys.stderr)
+
+
+def _free_pair() -> int:
+    """A free port whose lower neighbour is free, too: the recorder's web servers listen to both."""
+    while True:
+        port = free_port()
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port - 1))
+            return port
 
 
 @contextlib.contextmanager
