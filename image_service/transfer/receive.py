@@ -1,6 +1,6 @@
 """The pipeline of an upload: while chunks arrive, those before are hashed and written in threads.
 
-source ── cap ── gather to 1 MiB ──┬── md5
+source ── cap ── gather to 2 MiB ──┬── md5
             (two buffers,          ├── hashing_algorithm
              used in turn)         └── store
 """
@@ -18,10 +18,10 @@ from image_service.store.interface import StoreWriter
 from image_service.transfer.cap import capped
 from image_service.transfer.digest import Digests
 
-TURN = 1 << 20  # bytes handed to the threads at a time
+TURN = 2 << 20  # bytes handed to the threads at a time
 # Turns but the last are multiples of this, in memory that begins at a page, so that a store may write past the page cache.
 _BLOCK = 4096
-# A slow client's bytes are handed on earlier, so that many slow clients do not each fill a megabyte.
+# A slow client's bytes are handed on earlier, so that many slow clients do not each fill a buffer.
 _SLOW_TURN = 64 << 10
 _SLOW_AFTER = 0.05  # seconds
 
