@@ -10,10 +10,17 @@ LARGEST = 2**63 - 1
 """The largest number that a column holds."""
 
 
+def whole(text: str) -> int:
+    """A number in decimal digits, else ``ValueError``; Python alone would take ``1_000`` and the digits of other scripts, too."""
+    if "_" in text or not text.isascii():
+        raise ValueError(text)
+    return int(text)
+
+
 def integer(name: str, text: str) -> int:
     """A number; one that no column holds becomes the nearest that one does, so that comparisons come out the same."""
     try:
-        value = int(text)
+        value = whole(text)
     except ValueError:
         raise InvalidValue(f"{name} must be an integer, not {text!r}.") from None
     return max(-LARGEST, min(value, LARGEST))

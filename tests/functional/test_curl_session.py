@@ -120,6 +120,7 @@ WAYS = {
     "raw and its checksum": [*OCTETS, "-H", "x-image-meta-checksum: MD5", "--data-binary", "@IMAGE"],
     "raw and public at once": [*OCTETS, "-H", "x-image-meta-is_public: True", "--data-binary", "@IMAGE"],
     "raw without Expect": [*OCTETS, "-H", "Expect:", "--data-binary", "@IMAGE"],
+    "raw over HTTP/1.0": [*OCTETS, "-0", "--data-binary", "@IMAGE"],
     "base64 with -T": [*OCTETS, *BASE64, "-X", "POST", "-T", "TEXT"],
     "base64 with -T in chunks": [*OCTETS, *BASE64, "-H", "Transfer-Encoding: chunked", "-X", "POST", "-T", "TEXT"],
     "base64 with the line ends that -d removes": [*OCTETS, *BASE64, "-d", "@TEXT"],

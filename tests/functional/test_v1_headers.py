@@ -235,6 +235,8 @@ REFUSED = [
     ("x-image-meta-", "1", "Bad header: x-image-meta-"),
     ("x-image-meta-properties", "1", "Bad header: x-image-meta-properties"),
     ("x-image-meta-size", "x", "Cannot convert image size 'x' to an integer."),
+    ("x-image-meta-size", "1_000", "Cannot convert image size '1_000' to an integer."),
+    ("x-image-meta-size", "٣", "Cannot convert image size '٣' to an integer."),
     ("x-image-meta-size", "-1", "Image size must be >= 0 ('-1' specified)."),
     ("x-image-meta-min_ram", "x", "Cannot convert image min_ram 'x' to an integer."),
     ("x-image-meta-min_ram", "-1", "Image min_ram must be >= 0 ('-1' specified)."),

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from image_service.api.parameters import LARGEST
+from image_service.api.parameters import LARGEST, whole
 from image_service.errors import InvalidValue
 from image_service.model import Image, Status, Visibility
 
@@ -92,7 +92,7 @@ def _utf8(header: str, value: str) -> str:
 def _number(name: str, value: str) -> int:
     label = "image size" if name == "size" else f"image {name}"
     try:
-        number = int(value)
+        number = whole(value)
     except ValueError:
         raise InvalidValue(f"Cannot convert {label} '{value}' to an integer.") from None
     if number < 0:
