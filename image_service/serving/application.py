@@ -11,6 +11,7 @@ from aiohttp import web
 from gunicorn.app.base import BaseApplication
 from oslo_config import cfg
 
+from image_service.serving.accepting import Loads
 from image_service.serving.worker import Worker
 
 # A worker whose event loop stands still for so many seconds is killed. Draining ones keep their heart beating.
@@ -47,6 +48,7 @@ class Application(BaseApplication):
         self.read_conf = read_conf
         self.make_app = make_app
         self.conf = read_conf()
+        self.loads = Loads()
         super().__init__(prog=name)
 
     def load_config(self) -> None:

@@ -147,6 +147,7 @@ class Master(Arbiter):
     def _bury(self, worker: Worker, code: int) -> None:
         report = worker.report()
         worker.tmp.close()
+        self.app.loads.leave(worker.age)
         if self._stopping or worker.retired:
             return
         if report == SERVING or worker.age <= self._first_age:

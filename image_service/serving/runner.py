@@ -17,6 +17,7 @@ from aiohttp.web_server import Server
 from oslo_config import cfg
 
 from image_service.api.middleware.access_log import AccessLogger, access_log
+from image_service.serving.accepting import Acceptor, Loads
 from image_service.serving.connection import ConnectionServer
 
 # Headers of a request. 128 properties, their base attributes and what proxies add stay well under it.
@@ -42,9 +43,9 @@ server_log.addFilter(_is_no_mistake_of_ours)
 
 
 class Runner(web.AppRunner):
-    """Runs one application in this process."""
+    """Runs one application in this process, which is worker number ``age``; ``loads`` is shared by all of them."""
 
-    def __init__(self, app: web.Application, conf: cfg.ConfigOpts) -> None:
+    def __init__(self, app: web.Application, conf: cfg.ConfigOpts, loads: Loads, age: int) -> None:
         app.on_response_prepare.append(self._end_connection)
         silence = conf.client_socket_timeout or FOR_EVER
         super().__init__(
@@ -60,7 +61,8 @@ class Runner(web.AppRunner):
             auto_decompress=False,
             shutdown_timeout=CLEAN_UP,
         )
-        self._backlog: int = conf.backlog
+        self._loads, self._age = loads, age
+        self._acceptors: list[Acceptor] = []
         self._drain_time: float = conf.graceful_timeout
         self._last_response = not conf.http_keepalive
         self._silent = SilentClients(silence)
@@ -74,14 +76,18 @@ class Runner(web.AppRunner):
             # aiohttp has written this header before it asks us.
             response.headers["Connection"] = "close"
 
-    async def listen(self, sock: socket.socket) -> None:
-        """Accept connections from ``sock``, which other processes accept from, too.
+    def listen(self, sock: socket.socket) -> None:
+        """Accept connections from ``sock``, which other processes accept from, too."""
+        if self.server is not None:
+            self._acceptors.append(Acceptor(sock, self.server, self._is_busier))
 
-        One connection a turn: asyncio would empty the queue into the process that woke up first, and its neighbours would idle.
-        asyncio sets the socket's queue to the same number, so it is set right again.
-        """
-        await web.SockSite(self, sock, backlog=1).start()
-        sock.listen(self._backlog)
+    def _is_busier(self) -> bool:
+        mine = self._load()
+        self._loads.set(self._age, mine)
+        return mine > self._loads.least()
+
+    def _load(self) -> int:
+        return len(self._connections()) + sum(acceptor.taking for acceptor in self._acceptors)
 
     def _connections(self) -> list[RequestHandler]:
         return self.server.connections if self.server is not None else []
@@ -98,9 +104,10 @@ class Runner(web.AppRunner):
         """
         begin = time.monotonic()
         self._last_response = True
-        for site in list(self.sites):
-            await site.stop()
-        while self._connections() and not hurry() and time.monotonic() - begin < self._drain_time:
+        self._loads.leave(self._age)
+        for acceptor in self._acceptors:
+            acceptor.close()
+        while self._load() and not hurry() and time.monotonic() - begin < self._drain_time:
             heartbeat()
             if time.monotonic() - begin > LAST_REQUESTS:
                 for connection in self._connections():

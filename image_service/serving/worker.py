@@ -89,11 +89,11 @@ class Worker(GunicornWebWorker):
 
     async def _run(self) -> None:
         conf = self.app.conf
-        runner = Runner(await self.app.make_app(conf), conf)
+        runner = Runner(await self.app.make_app(conf), conf, self.app.loads, self.age)
         try:
             await runner.setup()
             for sock in self.sockets:
-                await runner.listen(cast(Any, sock).sock)
+                runner.listen(cast(Any, sock).sock)
             self.booted = True
             self._say(SERVING)
             await self._serve(runner)

@@ -238,6 +238,19 @@ def test_a_killed_worker_is_replaced(server: Running) -> None:
     assert server.ask("GET", "/v2/images")[0] == 200
 
 
+def test_clients_that_keep_their_connections_are_shared_among_the_workers(server: Running) -> None:
+    server.start_and_wait()
+    connections = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE) for _ in range(8)]
+    for number, connection in enumerate(connections):
+        connection.request("GET", f"/v2/images?name=client-{number}")
+        assert connection.getresponse().read()
+    eventually(lambda: server.log.count("name=client-") == 8, "logged")
+    for connection in connections:
+        connection.close()
+    lines = [line.split() for line in server.log.splitlines() if "name=client-" in line]
+    assert {line[3] for line in lines} == {f"pid={pid}" for pid in server.workers()}
+
+
 def test_workers_end_when_their_master_was_killed(server: Running) -> None:
     server.start_and_wait()
     workers = server.workers()
