@@ -44,6 +44,8 @@ MADE: list[tuple[str, dict[str, object], Any, dict[str, str], dict[str, Any]]] =
     ("data and a type in capitals", RAW, DATA, {"Content-Type": "Application/Octet-Stream"}, {"status": "active"}),
     ("data and its size", {**RAW, "size": 64}, DATA, {}, {"status": "active", "size": 64}),
     ("data and its checksum", {**RAW, "checksum": MD5}, DATA, {}, {"status": "active", "checksum": MD5}),
+    ("data and an empty checksum", {**RAW, "checksum": ""}, DATA, {}, {"status": "active", "checksum": MD5}),
+    ("data and an empty size", {**RAW, "size": ""}, DATA, {}, {"status": "active", "size": 64}),
     ("data and a size of 0", {**RAW, "size": 0}, DATA, {}, {"status": "active", "size": 64}),
     ("data in chunks", RAW, _chunks, {}, {"status": "active", "size": 65792}),
     ("data in chunks and the size", {**RAW, "size": 65792}, _chunks, {}, {"status": "active", "size": 65792}),

@@ -152,7 +152,8 @@ BAD = [
     ("changes-since=2014-13-01", "Unrecognized changes-since value"),
     ("marker=x", "Invalid marker format"), ("marker=", "Invalid marker format"),
     ("marker=" + str(uuid.UUID(int=7)), "marker"),
-    ("limit=1_0", "limit"), ("limit=%D9%A3", "limit"), ("limit=-1", "limit"), ("limit=x", "limit"), ("limit=", "limit"), ("limit=1.5", "limit"),
+    ("limit=1_0", "limit"), ("limit=%D9%A3", "limit"), ("limit=-1", "limit"),
+    ("limit=x", "limit"), ("limit=", "limit"), ("limit=1.5", "limit"),
     ("sort_key=nonsense", "sort_key"), ("sort_key=checksum", "sort_key"), ("sort_key=", "sort_key"),
     ("sort_dir=up", "sort_dir"), ("sort_dir=", "sort_dir"), ("sort_dir=ASC", "sort_dir"),
 ]  # fmt: skip

@@ -192,6 +192,30 @@ def test_a_size_that_the_location_does_not_have_is_a_409_that_leaves_nothing(ser
     _nothing_is_left(service, image_id)
 
 
+def test_a_location_needs_formats(service: Service, web: Web) -> None:
+    image_id = str(uuid.uuid4())
+    answer = post(service, id=image_id, location=web.url("/data"), disk_format="raw")
+    assert answer.status == 400
+    assert "nvalid container format 'None' for image" in answer.text
+    _nothing_is_left(service, image_id)
+    image = make(service)
+    assert put(service, image["id"], location=web.url("/data")).status == 400
+    assert state(service, image["id"]) == "queued"
+
+
+def test_a_copy_needs_none(service: Service, web: Web) -> None:
+    image = make(service, headers=_copy(web.url("/data")))
+    status_becomes(service, image["id"], "active")
+    assert service.ask("GET", f"/v1/images/{image['id']}").body == DATA
+
+
+@pytest.mark.parametrize("headers", [_copy("file:///etc/passwd"), _copy("http://127.0.0.1:99999/x"), _copy("")])
+def test_a_refused_copy_changes_nothing(embedded: Service, headers: Headers) -> None:
+    image = make(embedded, **RAW)
+    assert put(embedded, image["id"], None, headers, name="other").status == 400
+    assert listed(embedded, f"name={image['name']}", kind="images/detail") == [image]
+
+
 def test_the_size_that_the_server_says_counts_for_a_copy(service: Service, web: Web) -> None:
     image = make(service, headers=_copy(web.url("/data")), size=7, **RAW)
     assert image["size"] == 64

@@ -91,8 +91,9 @@ def _with(call: Call, image: Image, metadata: Metadata) -> Image:
     """``image`` with the metadata of a request; who is no administrator cannot give it away."""
     fields = metadata.fields
     said: dict[str, Any] = {name: fields[name] for name in _SET_BY_CLIENT if name in fields}
-    if "name" in said:
-        said["name"] = said["name"] or None
+    for name in ("name", "checksum"):
+        if name in said:
+            said[name] = said[name] or None
     if "is_public" in fields:
         said["visibility"] = _visibility(image, fields["is_public"])
     if call.context.is_admin and "owner" in fields:
