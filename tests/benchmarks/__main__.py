@@ -80,6 +80,7 @@ def measure(peer: Peer, figures: Figures, data: Path, folder: Path) -> None:
         figures.note("create (requests/s)", rate(peer.port, "/v2/images", script))
         transfer(peer, figures, data, image_id)
         figures.note("memory, RSS of all (MB)", peer.memory() / 1e6)
+        figures.note("memory, PSS of all (MB)", peer.share() / 1e6)
     finally:
         peer.stop()
 
@@ -95,9 +96,10 @@ def transfer(peer: Peer, figures: Figures, data: Path, image_id: str) -> None:
     before = peer.cpu()
     figures.note("upload (MB/s)", size / 1e6 / float(subprocess.check_output([*upload, url])))
     figures.note("upload (CPU s a GB)", (peer.cpu() - before) / size * 1e9)
+    download = ["curl", "-sf", "-o", "/dev/null", "-w", "%{time_total}", url]
+    figures.note("first download (MB/s)", size / 1e6 / float(subprocess.check_output(download)))
     before = peer.cpu()
-    seconds = float(subprocess.check_output(["curl", "-sf", "-o", "/dev/null", "-w", "%{time_total}", url]))
-    figures.note("download (MB/s)", size / 1e6 / seconds)
+    figures.note("download (MB/s)", size / 1e6 / float(subprocess.check_output(download)))
     figures.note("download (CPU s a GB)", (peer.cpu() - before) / size * 1e9)
 
 

@@ -69,15 +69,19 @@ class Peer(ABC):
 
     def memory(self) -> int:
         """Resident bytes of all processes, shared pages counted once for each (RSS, as ps adds it up)."""
-        return sum(_status(pid, "VmRSS") for pid in self.pids())
+        return sum(_kilobytes(f"/proc/{pid}/status", "VmRSS") for pid in self.pids())
+
+    def share(self) -> int:
+        """Bytes that are gone when these processes run: shared pages counted once (PSS)."""
+        return sum(_kilobytes(f"/proc/{pid}/smaps_rollup", "Pss") for pid in self.pids())
 
     def cpu(self) -> float:
         """CPU seconds that all processes have used."""
         return sum(_cpu(pid) for pid in self.pids())
 
 
-def _status(pid: int, name: str) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+def _kilobytes(path: str, name: str) -> int:
+    for line in Path(path).read_text().splitlines():
         if line.startswith(name + ":"):
             return int(line.split()[1]) * 1024
     return 0
