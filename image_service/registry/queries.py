@@ -12,13 +12,16 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     Connection,
     Dialect,
     String,
     bindparam,
     cast,
+    func,
     literal_column,
     null,
     select,
@@ -45,18 +48,30 @@ class Statement:
     """A select, compiled for one database; run with values by name."""
 
     def __init__(self, statement: Any, dialect: Dialect) -> None:
-        compiled = statement.compile(dialect=dialect)
+        self._packed = dialect.name != "sqlite"
+        compiled = (_packed(statement) if self._packed else statement).compile(dialect=dialect)
         self._text = str(compiled)
         self._names = compiled.positiontup
         # What the compiler adds by itself, such as SQLite's OFFSET 0.
         self._constants = {name: value for name, value in compiled.params.items() if value is not None}
 
     def rows(self, connection: Connection, values: dict[str, Any]) -> Sequence[Row]:
-        """All rows, times as the driver gives them."""
+        """All rows; times are text, as the database writes them."""
         values |= self._constants
-        if self._names is None:
-            return connection.exec_driver_sql(self._text, values).fetchall()
-        return connection.exec_driver_sql(self._text, tuple([values[name] for name in self._names])).fetchall()
+        named = values if self._names is None else tuple([values[name] for name in self._names])
+        rows = connection.exec_driver_sql(self._text, named).fetchall()
+        return [orjson.loads(packed) for (packed,) in rows] if self._packed else rows
+
+
+def _packed(statement: Any) -> Any:
+    """The same rows, each as one JSON array.
+
+    PyMySQL is Python, and reads a row value by value and a description of every column: 20 images of 20
+    columns cost it four times what one text each and orjson cost.
+    """
+    if isinstance(statement, CompoundSelect):
+        return union_all(*[_packed(part) for part in statement.selects])
+    return statement.with_only_columns(func.json_array(*statement.selected_columns))
 
 
 class Statements:
@@ -123,10 +138,7 @@ def whole_images(connection: Connection, statements: Statements, read_rows: Call
 
 
 def _image(row: Row) -> Image:
-    created, updated, deleted_at = row[17], row[18], row[19]
-    if isinstance(created, str):
-        created, updated = datetime.fromisoformat(created), datetime.fromisoformat(updated)
-        deleted_at = datetime.fromisoformat(deleted_at) if deleted_at else None
+    moments = [datetime.fromisoformat(text) if text else None for text in row[17:20]]
     flags = bool(row[14]), bool(row[15]), bool(row[16])
     fields: list[Any] = [
         row[0],
@@ -134,9 +146,7 @@ def _image(row: Row) -> Image:
         _VISIBILITIES[row[2]],
         *row[3:14],
         *flags,
-        created,
-        updated,
-        deleted_at,
+        *moments,
     ]
     return Image(*fields)
 

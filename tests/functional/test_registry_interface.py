@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from image_service.errors import Duplicate, ImageServiceError, InvalidValue, NotFound, UploadLost, WrongStatus
 from image_service.model import (
@@ -24,6 +25,7 @@ from image_service.model import (
     now,
 )
 from image_service.registry.database import DatabaseRegistry
+from image_service.registry.engine import Database
 from image_service.registry.interface import (
     SORT_KEYS,
     ImageChange,
@@ -33,6 +35,7 @@ from image_service.registry.interface import (
     TimeFilter,
     Visible,
 )
+from image_service.registry.tables import IMAGE_UPLOADS
 from tests.functional.registries import Place, with_registry
 
 
@@ -481,18 +484,28 @@ async def test_a_dead_upload_is_claimed_once_and_its_holder_shut_out(registry: R
     assert (await registry.get_image(fresh)).status is Status.QUEUED
 
 
-@with_registry
-async def test_a_dead_upload_has_one_claimer(registry: Registry) -> None:
-    wanted = set(await add(registry, 10))
-    for image_id in wanted:
-        await registry.begin_upload(lease_of(image_id), from_status=[Status.QUEUED])
-    await asyncio.sleep(0.6)
-    claims = await asyncio.gather(*[registry.claim_dead_uploads(older_than=0.5) for _ in range(4)])
-    claimed = [lease.image_id for leases in claims for lease in leases]
-    assert sorted(claimed) == sorted(wanted)
-    assert {lease.upload_id for leases in claims for lease in leases} == {
-        lease.upload_id for lease in await registry.live_uploads()
-    }
+def test_a_dead_upload_has_one_claimer(place: Place) -> None:
+    async def begin() -> set[str]:
+        async with place.open() as registry:
+            wanted = set(await add(registry, 10))
+            for image_id in wanted:
+                await registry.begin_upload(lease_of(image_id), from_status=[Status.QUEUED])
+            return wanted
+
+    async def claim() -> list[UploadLease]:
+        async with place.open() as registry:
+            claims = await asyncio.gather(*[registry.claim_dead_uploads(older_than=600) for _ in range(4)])
+            claimed = [lease for leases in claims for lease in leases]
+            live = {lease.upload_id for lease in await registry.live_uploads()}
+            assert {lease.upload_id for lease in claimed} == live
+            return claimed
+
+    wanted = asyncio.run(begin())
+    database = Database(place.url)
+    silent = update(IMAGE_UPLOADS).values(renewed_at=now() - timedelta(hours=1))
+    database.write(lambda connection: connection.execute(silent))
+    database.close()
+    assert sorted(lease.image_id for lease in asyncio.run(claim())) == sorted(wanted)
 
 
 # -- races between processes ---------------------------------------------------------------------------
