@@ -1,0 +1,48 @@
+"""The status machine (contract C.19), and which moves requests find in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from image_service.errors import WrongStatus
+from image_service.model import Status, UploadKind
+from image_service.operations import lifecycle
+
+# Glance's table, and two moves more: API v1 kills also from queued (contract A.12), and with delayed_delete a deactivated image
+# waits as an active one does.
+MOVES = {
+    "queued": "saving uploading importing active deleted killed",
+    "saving": "active killed deleted queued",
+    "uploading": "importing queued deleted",
+    "importing": "active deleted queued",
+    "active": "pending_delete deleted deactivated",
+    "deactivated": "active deleted pending_delete",
+    "pending_delete": "deleted active",
+    "killed": "deleted",
+    "deleted": "",
+}
+
+
+@pytest.mark.parametrize("source", list(Status))
+@pytest.mark.parametrize("target", list(Status))
+def test_only_the_moves_of_the_table_are_legal(source: Status, target: Status) -> None:
+    legal = target in MOVES[source].split()
+    assert (source in lifecycle.sources(target)) is legal
+    if legal:
+        lifecycle.require(source, target)
+    else:
+        with pytest.raises(WrongStatus, match=f"Image status transition from {source} to {target} is not allowed"):
+            lifecycle.require(source, target)
+
+
+def test_every_status_can_be_left_for_deleted() -> None:
+    assert lifecycle.sources(Status.DELETED) == frozenset(Status) - {Status.DELETED}
+
+
+@pytest.mark.parametrize(("kind", "status"), [(UploadKind.V1, Status.KILLED), (UploadKind.V2, Status.QUEUED)])
+def test_a_failed_upload_kills_in_v1_and_can_be_tried_again_in_v2(kind: UploadKind, status: Status) -> None:
+    assert lifecycle.after_failure(kind) is status
+
+
+def test_data_are_read_of_active_and_deactivated_images_alone() -> None:
+    assert {Status.ACTIVE, Status.DEACTIVATED} == lifecycle.READABLE
