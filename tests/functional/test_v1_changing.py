@@ -176,6 +176,19 @@ def test_data_that_cannot_be_taken_leave_the_image_queued(
     assert put(embedded, image["id"], DATA, **RAW).status == 200
 
 
+def test_what_else_was_said_with_data_that_lack_a_format_is_kept(service: Service) -> None:
+    image = make(service)
+    assert put(service, image["id"], DATA, name="kept", disk_format="raw").status == 400
+    seen = head(service, image["id"]).headers
+    assert (seen["x-image-meta-name"], seen["x-image-meta-disk_format"], seen["x-image-meta-status"]) == ("kept", "raw", "queued")
+
+
+def test_data_for_a_store_that_cannot_write_leave_the_image_queued(service: Service) -> None:
+    image = make(service, **RAW)
+    assert put(service, image["id"], DATA, store="http").status == 410
+    assert (state(service, image["id"]), files_of(service, image["id"])) == ("queued", [])
+
+
 @pytest.mark.parametrize("status", ["active", "killed"])
 def test_only_a_queued_image_takes_data(service: Service, status: str) -> None:
     image_id = _killed(service) if status == "killed" else make(service, DATA)["id"]
