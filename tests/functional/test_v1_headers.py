@@ -24,7 +24,6 @@ from tests.functional.v1 import (
     meta,
     post,
     put,
-    state,
     unique,
 )
 
@@ -302,62 +301,6 @@ def test_text_comes_back_as_utf8_bytes(embedded: Service) -> None:
     _, headers, _ = _raw(embedded, "GET", f"/v1/images/{image['id']}", [])
     value = next(value for name, value in headers if name.lower() == "x-image-meta-name")
     assert value.encode("latin-1") == "Zürich".encode()
-
-
-@pytest.fixture
-def many_headers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python's own client takes 100 headers of an answer."""
-    monkeypatch.setattr("http.client._MAXHEADERS", 1000)
-
-
-# -- many and long headers ------------------------------------------------------------------------
-
-MANY = {f"x-image-meta-property-number_{number:03}": f"value {number} " + "v" * 400 for number in range(128)}
-
-
-def _properties(headers: Headers) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name.startswith("x-image-meta-property-")}
-
-
-@pytest.mark.usefixtures("many_headers")
-@pytest.mark.parametrize("data", [None, DATA])
-def test_128_properties_go_both_ways_as_headers(service: Service, data: bytes | None) -> None:
-    image = make(service, data, headers=MANY)
-    assert len(image["properties"]) == 128
-    assert _properties(head(service, image["id"]).headers) == MANY
-    changed = {name: value.replace("value", "changed") for name, value in MANY.items()}
-    answer = service.ask("PUT", f"/v1/images/{image['id']}", headers=changed)
-    assert answer.status == 200
-    assert len(answer.json["image"]["properties"]) == 128
-    assert _properties(head(service, image["id"]).headers) == changed
-    if data is not None:
-        answer = service.ask("GET", f"/v1/images/{image['id']}")
-        assert (answer.body, _properties(answer.headers)) == (data, changed)
-
-
-@pytest.mark.usefixtures("many_headers")
-def test_128_properties_come_with_the_data_of_a_queued_image(service: Service) -> None:
-    image = make(service)
-    answer = put(service, image["id"], DATA, headers=MANY, **RAW)
-    assert (answer.status, len(answer.json["image"]["properties"])) == (200, 128)
-    assert state(service, image["id"]) == "active"
-
-
-def test_129_properties_are_too_many(embedded: Service) -> None:
-    name = unique()
-    answer = embedded.ask("POST", "/v1/images", headers={**MANY, "x-image-meta-property-more": "x", **meta(name=name)})
-    assert answer.status == 413
-    assert "number of allowed image properties. Attempted: 129, Maximum: 128" in answer.text
-    assert listed(embedded, f"name={name}&is_public=none") == []
-
-
-@pytest.mark.usefixtures("many_headers")
-def test_a_change_that_makes_129_properties_is_refused_whole(service: Service) -> None:
-    image = make(service, headers=MANY)
-    answer = put(service, image["id"], name="other", property_more="x")
-    assert answer.status == 413
-    headers = head(service, image["id"]).headers
-    assert (len(_properties(headers)), headers["x-image-meta-name"]) == (128, image["name"])
 
 
 def test_a_data_request_with_a_bad_header_leaves_no_bytes(embedded: Service) -> None:
