@@ -19,12 +19,17 @@ from image_service.registry.page_statement import PageStatement, Shape
 from image_service.registry.queries import Row, Statements, whole_images
 from image_service.registry.tables import IMAGES
 
+# Each is a condition of its own, as often as the statement has alternatives, and SQLite takes 1,000 in a row.
+_MOST_FILTERS = 128
+
 
 def find_images(connection: Connection, statements: Statements, query: ImageQuery) -> list[Image]:
     """A page of whole images.
 
-    ``InvalidValue`` for a marker that never existed or a column that there is not.
+    ``InvalidValue`` for a marker that never existed, a column that there is not, or too many filters.
     """
+    if len(query.properties) + len(query.tags) > _MOST_FILTERS:
+        raise InvalidValue(f"Images are listed by at most {_MOST_FILTERS} properties and tags at once.")
     if query.visible == () or query.limit == 0:
         return []
     order = full_order(query.sort)

@@ -39,6 +39,8 @@ _VISIBILITIES = {visibility.value: visibility for visibility in Visibility}
 _PROPERTY, _TAG, _LOCATION, _VERSION = range(4)
 # Ids in one IN (...): far below SQLite's limit of variables, far above a page.
 CHUNK = 500
+# Characters of a statement that is kept compiled; that of a page with a marker that a user sees has 20,000.
+_LONGEST_KEPT = 64 << 10
 # A page that somebody changed between its two queries is read again; this often, then it is answered as it
 # is.
 _READ_ATTEMPTS = 50
@@ -54,6 +56,11 @@ class Statement:
         self._names = compiled.positiontup
         # What the compiler adds by itself, such as SQLite's OFFSET 0.
         self._constants = {name: value for name, value in compiled.params.items() if value is not None}
+
+    @property
+    def size(self) -> int:
+        """Characters of SQL."""
+        return len(self._text)
 
     def rows(self, connection: Connection, values: dict[str, Any]) -> Sequence[Row]:
         """All rows; times are text, as the database writes them."""
@@ -86,13 +93,15 @@ class Statements:
     def get(self, shape: object, build: Callable[[], Any]) -> Statement:
         """The statement for ``shape``, built once.
 
-        Shapes are few: clients vary values, hardly ever the form of a query.
+        Shapes are few: clients vary values, hardly ever the form of a query. Who does fills no memory with it.
         """
         statement = self._known.get(shape)
         if statement is None:
+            statement = Statement(build(), self._dialect)
             if len(self._known) > 1000:
                 self._known.clear()
-            statement = self._known[shape] = Statement(build(), self._dialect)
+            if statement.size <= _LONGEST_KEPT:
+                self._known[shape] = statement
         return statement
 
 
