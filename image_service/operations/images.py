@@ -127,7 +127,8 @@ async def listing(service: Service, query: ImageQuery) -> list[Image]:
 async def change(service: Service, context: RequestContext, image: Image, wanted: Image) -> Image:
     """Make ``image`` (from :func:`to_change`) what ``wanted`` says; only what differs is written.
 
-    ``Forbidden`` for an owner or a visibility that the asker may not give, or formats of an image that has bytes.
+    ``Forbidden`` for an owner or a visibility that the asker may not give; ``WrongStatus`` when what is said of the bytes
+    changes and an upload began or ended since ``image`` was read.
     """
     if wanted.visibility is not image.visibility:
         policy.require_visibility(context, wanted.visibility)
@@ -137,9 +138,11 @@ async def change(service: Service, context: RequestContext, image: Image, wanted
     difference = _difference(image, wanted)
     if difference == ImageChange():
         return image
-    return await service.registry.update_image(image.id, difference)
+    same = {image.status} if _OF_THE_BYTES & difference.values.keys() else None
+    return await service.registry.update_image(image.id, difference, from_status=same)
 
 
+_OF_THE_BYTES = frozenset({"disk_format", "container_format", "size", "checksum"})
 _CHANGEABLE = (
     "name", "owner", "visibility", "disk_format", "container_format", "min_disk", "min_ram",
     "protected", "os_hidden", "size", "checksum",

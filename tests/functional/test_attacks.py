@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Barrier
+
 import pytest
 
-from tests.functional.service import Answer, Service
+from tests.functional.service import OCTET_STREAM, Answer, Service
 
 
 def _refused(answer: Answer, words: str) -> None:
@@ -32,3 +38,37 @@ def test_tags_are_counted_among_the_filters_of_a_list(service: Service) -> None:
 def test_json_of_a_million_parts_is_not_even_read(embedded: Service, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
     _refused(embedded.ask("POST", "/v2/images", body, headers), "more than 100000 lists, objects and names")
+
+
+def _at_once(*requests: Callable[[], Answer]) -> list[Answer]:
+    """What each of ``requests`` is answered, all of them begun together."""
+    begin = Barrier(len(requests))
+
+    def ask(request: Callable[[], Answer]) -> Answer:
+        begin.wait()
+        return request()
+
+    with ThreadPoolExecutor(len(requests)) as threads:
+        return list(threads.map(ask, requests))
+
+
+def test_who_comes_second_does_not_change_the_size_of_an_active_image(service: Service) -> None:
+    bodies = [bytes(20 + n) for n in range(5)]
+    for _ in range(15):
+        path = f"/v1/images/{service.image()['id']}"
+
+        def put(body: bytes, path: str = path) -> Answer:
+            size = {"x-image-meta-size": str(len(body)), "x-image-meta-checksum": hashlib.md5(body).hexdigest()}
+            return service.ask("PUT", path, body, OCTET_STREAM | size)
+
+        def claim(path: str = path) -> Answer:
+            return service.ask("PUT", path, headers={"x-image-meta-size": "77777"})
+
+        answers = _at_once(*[partial(put, body) for body in bodies], claim)
+        assert {answer.status for answer in answers} <= {200, 400, 403, 409}
+        image = service.ask("GET", path)
+        if image.status == 200:
+            assert image.body in bodies
+            assert image.headers["x-image-meta-size"] == str(len(image.body))
+        else:
+            assert service.ask("HEAD", path).headers["x-image-meta-status"] == "killed"
