@@ -5,6 +5,8 @@ Usage: client.py ACTION [ARGUMENT...] with the environment variables IMAGE_URL, 
     check ID NAME SIZE    download it and compare
     full SIZE             an image that does not fit: 413, queued again, nothing left
     kill VICTIM SIZE      upload while VICTIM (worker, image-api, image-registry, mariadb) is killed with -9
+    load STOP MODE        send, read, list and delete images until the file STOP is there; print what failed. With MODE
+                          `strict` nothing may fail; with `retry` a failed upload is tried again, and no read may fail
 Exit code 0 when all is as it must be; else 1 and a sentence.
 """
 
@@ -170,6 +172,77 @@ def kill(victim: str, size: str) -> None:
     expect(not list(STORE.glob(f"*{image}*")), "bytes are left of a deleted image")
 
 
+class Load:
+    """Clients that do what clients do, and count."""
+
+    SIZE = 1_500_000
+
+    def __init__(self, stop: Path, strict: bool) -> None:
+        self.stop = stop
+        self.strict = strict
+        self.done: dict[str, int] = {}
+        self.failed: list[str] = []
+
+    def run(self, clients: int) -> None:
+        threads = [threading.Thread(target=self._client, args=(number,)) for number in range(clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _client(self, number: int) -> None:
+        name = f"load {number}"
+        wanted = digest(name, self.SIZE)
+        while not self.stop.exists():
+            image = self._upload(name)
+            if image is None:
+                continue
+            self._read("show", f"/v2/images/{image}")
+            body = self._read("download", f"/v2/images/{image}/file")
+            if body is not None and hashlib.sha512(body).hexdigest() != wanted:
+                self.failed.append("download: other bytes")
+            self._read("list", "/v2/images?limit=5")
+            self._count("delete", self._status("DELETE", f"/v2/images/{image}"), 204, read=False)
+
+    def _upload(self, name: str) -> str | None:
+        """The id of a new image, or None where that failed (and may, or was counted)."""
+        try:
+            image = create(name)
+        except (OSError, http.client.HTTPException, SystemExit) as error:
+            self._count(f"create ({error})", 0, 201, read=False)
+            return None
+        status = send(image, content(name, self.SIZE))
+        self._count("upload", status, 204, read=False)
+        return image if status == 204 else None
+
+    def _status(self, method: str, path: str) -> int:
+        try:
+            return ask(method, path)[0]
+        except (OSError, http.client.HTTPException):
+            return 0
+
+    def _read(self, what: str, path: str) -> bytes | None:
+        try:
+            status, body = ask("GET", path)
+        except (OSError, http.client.HTTPException) as error:
+            status, body = 0, str(error).encode()
+        self._count(what, status, 200, read=True)
+        return body if status == 200 else None
+
+    def _count(self, what: str, status: int, wanted: int, *, read: bool) -> None:
+        self.done[what] = self.done.get(what, 0) + 1
+        if status != wanted and (self.strict or read):
+            self.failed.append(f"{time.strftime('%H:%M:%S')} {what}: {status}")
+
+
+def load(stop: str, mode: str) -> None:
+    work = Load(Path(stop), strict=mode == "strict")
+    work.run(3)
+    sys.stdout.write(json.dumps({"done": work.done, "failed": work.failed}))
+    expect(work.done.get("download", 0) > 10, "the clients hardly did anything")
+    expect(not work.failed, "requests failed")
+
+
 if __name__ == "__main__":
-    ACTIONS = {"put": put, "check": check, "full": full, "kill": kill}
+    ACTIONS = {"load": load, "put": put, "check": check, "full": full, "kill": kill}
     ACTIONS[sys.argv[1]](*sys.argv[2:])
