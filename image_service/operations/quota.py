@@ -68,10 +68,19 @@ class Limits:
             return self.image_size
         left = self.storage - await registry.storage_used(owner)
         if left <= 0 or (size is not None and size > left):
-            raise LimitExceeded(
-                f"The owner's storage quota of {self.storage} bytes has {max(left, 0)} left: delete images or ask for more."
-            )
+            raise self._over_storage(left)
         return min(self.image_size, left)
+
+    async def check_storage(self, registry: Registry, owner: str | None) -> None:
+        """All that ``owner`` has or is storing now, this upload with its size among it."""
+        left = self.storage - await registry.storage_used(owner) if self.storage > 0 else 0
+        if left < 0:
+            raise self._over_storage(left)
+
+    def _over_storage(self, left: int) -> LimitExceeded:
+        return LimitExceeded(
+            f"The owner's storage quota of {self.storage} bytes has {max(left, 0)} left: delete images or ask for more."
+        )
 
 
 def _check(what: str, count: int, limit: int) -> None:

@@ -83,6 +83,7 @@ async def run(service: Service, image: Image, upload: Upload, lease: UploadLease
             _compare(upload, received)
             if not await service.registry.renew_upload(image.id, lease.upload_id):
                 raise _lost(image.id)
+            await _check_quota_again(service, image, received.size)
             stored = await writer.commit()
         faults.point("upload.before-active")
         active = await service.registry.end_upload(image.id, lease.upload_id, _finished(service, image, upload, received, stored))
@@ -109,6 +110,14 @@ def _compare(upload: Upload, received: Received) -> None:
             f"Supplied checksum ({upload.checksum}) and checksum generated from uploaded image ({received.checksum})"
             " did not match."
         )
+
+
+async def _check_quota_again(service: Service, image: Image, size: int) -> None:
+    """Uploads of one owner that began together did not see each other: each says what it has, then looks what all have."""
+    if service.limits.storage > 0:
+        said = ImageChange({"size": size})
+        owner = (await service.registry.update_image(image.id, said, from_status={Status.SAVING})).owner
+        await service.limits.check_storage(service.registry, owner)
 
 
 def _finished(service: Service, image: Image, upload: Upload, received: Received, stored: Stored) -> ImageChange:
