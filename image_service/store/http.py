@@ -29,7 +29,8 @@ _REDIRECTS = 5
 _CHUNK = 256 << 10
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
 _HEADERS = {"Accept-Encoding": "identity"}
-_FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
+# UnicodeError: a host that is no name, such as one with a part of more than 63 characters.
+_FAILURES = (aiohttp.ClientError, TimeoutError, OSError, UnicodeError)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -243,9 +244,10 @@ class _Part:
 def _parsed(url: str) -> URL:
     try:
         where = URL(url)
-    except ValueError:
-        where = URL()
-    if where.scheme not in HttpStore.schemes or not where.host:
+        good = where.scheme in HttpStore.schemes and bool(where.host)
+    except ValueError:  # of a host in broken Punycode, too
+        good = False
+    if not good:
         raise UnsupportedUrl("The HTTP URL is invalid: it must be http://HOST/PATH or https://HOST/PATH.")
     return where
 
@@ -270,7 +272,7 @@ def _no_answer(error: BaseException) -> StoreUnavailable:
     """Nobody answers, or must not be asked. The same sentence for both, so that it does not tell what is in
     the network inside."""
     LOG.info("http location: %s", error)
-    return StoreUnavailable("The HTTP URL is invalid: no server answers there that this service may fetch from.")
+    return StoreUnavailable("No server answers there that this service may fetch from.")
 
 
 def _unreachable(error: BaseException) -> StoreUnavailable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -10,7 +11,9 @@ from threading import Barrier
 
 import pytest
 
+from tests.conftest import running
 from tests.functional.service import OCTET_STREAM, Answer, Service
+from tests.functional.v2 import person
 
 
 def _refused(answer: Answer, words: str) -> None:
@@ -58,7 +61,10 @@ def test_who_comes_second_does_not_change_the_size_of_an_active_image(service: S
         path = f"/v1/images/{service.image()['id']}"
 
         def put(body: bytes, path: str = path) -> Answer:
-            size = {"x-image-meta-size": str(len(body)), "x-image-meta-checksum": hashlib.md5(body).hexdigest()}
+            size = {
+                "x-image-meta-size": str(len(body)),
+                "x-image-meta-checksum": hashlib.md5(body, usedforsecurity=False).hexdigest(),
+            }
             return service.ask("PUT", path, body, OCTET_STREAM | size)
 
         def claim(path: str = path) -> Answer:
@@ -72,3 +78,28 @@ def test_who_comes_second_does_not_change_the_size_of_an_active_image(service: S
             assert image.headers["x-image-meta-size"] == str(len(image.body))
         else:
             assert service.ask("HEAD", path).headers["x-image-meta-status"] == "killed"
+
+
+@pytest.mark.parametrize("header", ["x-glance-api-copy-from", "x-image-meta-location"])
+@pytest.mark.parametrize("host", ["a" * 5000, "a." * 200, "xn--a", "[::1", "exa mple"])
+def test_a_host_that_is_no_name_is_refused(service: Service, header: str, host: str) -> None:
+    formats = {"x-image-meta-disk_format": "raw", "x-image-meta-container_format": "bare"}
+    _refused(service.ask("POST", "/v1/images", headers=formats | {header: f"http://{host}/image"}), "URL")
+
+
+def test_uploads_at_once_do_not_pass_the_storage_quota_together(
+    request: pytest.FixtureRequest, services: dict[tuple[str, str], Service], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    flavor = "[paste_deploy]\nflavor = trusted-auth\n"
+    service = running("sqlite", "quota", request, services, tmp_path_factory, "user_storage_quota = 1000B", flavor)
+    somebody = person(f"project-{uuid.uuid4()}")
+    images = [service.image(headers=somebody)["id"] for _ in range(6)]
+
+    def put(image_id: str) -> Answer:
+        return service.ask("PUT", f"/v2/images/{image_id}/file", bytes(700), {**OCTET_STREAM, **somebody})
+
+    assert {answer.status for answer in _at_once(*[partial(put, image_id) for image_id in images])} <= {204, 413}
+    stored = [service.ask("GET", f"/v2/images/{image_id}", headers=somebody).json for image_id in images]
+    assert sum(image["size"] or 0 for image in stored) <= 1000
+    assert {image["status"] for image in stored} <= {"active", "queued"}
+    assert len(list(service.images.iterdir())) == [image["status"] for image in stored].count("active")
