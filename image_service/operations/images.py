@@ -108,7 +108,7 @@ async def show(service: Service, context: RequestContext, image_id: str, *, v1: 
 
 
 async def to_change(service: Service, context: RequestContext, image_id: str, *, v1: bool = False) -> Image:
-    """The image, if the asker may change it. ``NotFound`` where he may not even see it (v1: nor change it), else ``Forbidden``."""
+    """The image, if the asker may change it. ``NotFound`` where he may not see it (v1: nor change it), else ``Forbidden``."""
     image = await show(service, context, image_id, v1=v1, deleted=v1)
     if v1 and not context.is_admin and not policy.owns(context, image) and image.visibility is not Visibility.PUBLIC:
         raise NotFound(f"Image with identifier {image_id} not found")
