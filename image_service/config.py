@@ -303,7 +303,10 @@ def load(program: str, files: Sequence[str] | None = None, dirs: Sequence[str] |
         arguments["default_config_files"] = [os.path.abspath(name) for name in files]
     if dirs is not None:
         arguments["default_config_dirs"] = [os.path.abspath(name) for name in dirs]
-    conf([], **arguments)
+    try:
+        conf([], **arguments)
+    except UnicodeDecodeError as error:
+        raise cfg.Error(f"A configuration file is not UTF-8: {error}.") from None
     conf.set_default("bind_port", DEFAULT_PORTS[program])
     conf.set_default("workers", min(os.cpu_count() or 1, 8))
     for name in (conf.enabled_backends or {}) if program == "glance-api" else {}:

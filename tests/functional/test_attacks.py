@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from threading import Barrier
 
 import pytest
 
 from tests.conftest import running
+from tests.functional.running import eventually
+from tests.functional.running import running as running_api
 from tests.functional.service import OCTET_STREAM, Answer, Service
 from tests.functional.v2 import person
 
@@ -103,3 +107,12 @@ def test_uploads_at_once_do_not_pass_the_storage_quota_together(
     assert sum(image["size"] or 0 for image in stored) <= 1000
     assert {image["status"] for image in stored} <= {"active", "queued"}
     assert len(list(service.images.iterdir())) == [image["status"] for image in stored].count("active")
+
+
+def test_a_configuration_of_bytes_that_are_no_text_does_not_end_the_service(tmp_path: Path) -> None:
+    with running_api(tmp_path) as server:
+        server.start_and_wait()
+        server.config.write_bytes(b"\xff\xfe\x00")
+        server.signal(signal.SIGHUP)
+        eventually(lambda: "stays in use: A configuration file is not UTF-8" in server.log, "refused")
+        assert server.ask("GET", "/v2/images")[0] == 200
