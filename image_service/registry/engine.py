@@ -8,13 +8,14 @@ breaks during COMMIT nobody knows what happened: ``RegistryUnavailable``, never 
 from __future__ import annotations
 
 import logging
+import os
 import random
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from image_service.errors import ImageServiceError, InvalidValue, RegistryUnavailable
@@ -87,6 +88,8 @@ class Database:
         # for.
         self._begin = "BEGIN IMMEDIATE" if self.is_sqlite else "START TRANSACTION"
         event.listen(self.engine, "connect", _prepare_sqlite if self.is_sqlite else _prepare_mysql)
+        if self.is_sqlite:
+            _SameFile(self.engine)
 
     @classmethod
     def from_config(cls, options: Any) -> Database:
@@ -181,6 +184,40 @@ def _mysql_arguments(ssl_ca: str | None) -> dict[str, Any]:
         "write_timeout": _ANSWER_TIMEOUT,
     }
     return arguments | ({"ssl": {"ca": ssl_ca, "check_hostname": True}} if ssl_ca else {})
+
+
+class _SameFile:
+    """SQLite would go on writing into a file that was moved away or deleted, and make a new one for its next connection:
+    what was answered would be lost.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._opened = False
+        event.listen(engine, "do_connect", self._before)
+        event.listen(engine, "connect", self._after)
+        event.listen(engine, "checkout", self._require)
+
+    def _before(self, _dialect: object, _record: object, arguments: list[str], _options: object) -> None:
+        if self._opened and not os.path.exists(arguments[0]):
+            raise _file_is_gone()
+
+    def _after(self, connection: Any, record: Any) -> None:
+        self._opened = True
+        path = connection.execute("PRAGMA database_list").fetchone()[2]
+        record.info["file"] = path, os.stat(path).st_ino
+
+    def _require(self, _connection: object, record: Any, _proxy: object) -> None:
+        path, inode = record.info["file"]
+        try:
+            now = os.stat(path).st_ino
+        except FileNotFoundError:
+            raise _file_is_gone() from None
+        if now != inode:
+            raise DisconnectionError("another file has the database's name")
+
+
+def _file_is_gone() -> RegistryUnavailable:
+    return RegistryUnavailable("The file of the database is gone. Tell the administrator.")
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

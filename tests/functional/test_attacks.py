@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import signal
+import sqlite3
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from threading import Barrier
@@ -14,7 +17,7 @@ from threading import Barrier
 import pytest
 
 from tests.conftest import running
-from tests.functional.running import eventually
+from tests.functional.running import Running, eventually
 from tests.functional.running import running as running_api
 from tests.functional.service import OCTET_STREAM, Answer, Service
 from tests.functional.v2 import person
@@ -116,3 +119,30 @@ def test_a_configuration_of_bytes_that_are_no_text_does_not_end_the_service(tmp_
         server.signal(signal.SIGHUP)
         eventually(lambda: "stays in use: A configuration file is not UTF-8" in server.log, "refused")
         assert server.ask("GET", "/v2/images")[0] == 200
+
+
+def created(server: Running) -> tuple[int, Mapping[str, str], bytes]:
+    """A new image, or why not."""
+    return server.ask("POST", "/v2/images", b"{}", {"Content-Type": "application/json"})
+
+
+def test_nothing_is_written_into_a_database_file_that_was_moved_away(tmp_path: Path) -> None:
+    with running_api(tmp_path) as server:
+        server.start_and_wait()
+        database, away = tmp_path / "registry.db", tmp_path / "away.db"
+        before = [created(server)[0] for _ in range(8)]
+        database.rename(away)
+        assert (server.ask("GET", "/v2/images")[0], created(server)[0]) == (503, 503)
+        assert not database.exists()
+        away.rename(database)
+        assert [*before, created(server)[0]] == [201] * 9
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(away)) as copy:
+            source.backup(copy)
+        for name in ("registry.db-wal", "registry.db-shm"):
+            (tmp_path / name).unlink(missing_ok=True)
+        away.replace(database)
+        assert created(server)[0] == 201
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        server.start_and_wait()
+        assert len(json.loads(server.ask("GET", "/v2/images")[2])["images"]) == 10
