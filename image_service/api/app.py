@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from aiohttp import web
 from oslo_config import cfg
 
-from image_service.api import health, v1, v2, versions
+from image_service.api import health, receiving, v1, v2, versions
 from image_service.api.call import ApiSettings, Call, Handler
 from image_service.api.middleware import errors
 from image_service.api.middleware.authentication import make_authenticator
@@ -79,7 +79,7 @@ def make_api_app(conf: cfg.ConfigOpts, registry: Registry, stores: Stores) -> we
     service = Service.from_config(conf, registry, stores)
     api = ImageApi(service, ApiSettings.from_config(conf), make_authenticator(conf))
     app = web.Application(client_max_size=0)
-    app.router.add_route("*", "/{path:.*}", api)
+    app.router.add_route("*", "/{path:.*}", api, expect_handler=receiving.expect)
     app.on_response_prepare.append(_put_request_id)
     app.cleanup_ctx.append(_lifetime(service))
     return app

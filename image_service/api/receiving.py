@@ -23,6 +23,16 @@ def has_body(request: web.BaseRequest) -> bool:
     return bool(request.content_length) or "chunked" in request.headers.get("Transfer-Encoding", "").lower()
 
 
+async def expect(request: web.BaseRequest) -> None:
+    """Who sends ``Expect: 100-continue`` waits until :func:`stream` wants the body, or for the refusal."""
+    if not _waits(request) and request.version >= aiohttp.HttpVersion11:
+        raise web.HTTPExpectationFailed(text="The header Expect may be 100-continue only.")
+
+
+def _waits(request: web.BaseRequest) -> bool:
+    return request.headers.get("Expect", "").lower() == "100-continue" and request.version >= aiohttp.HttpVersion11
+
+
 async def stream(request: web.BaseRequest) -> AsyncIterator[bytes]:
     """The bytes of the body as they come. ``ClientDisconnected`` when the client goes away before the end, in either framing.
 
@@ -30,6 +40,9 @@ async def stream(request: web.BaseRequest) -> AsyncIterator[bytes]:
     """
     content = request.content
     try:
+        if _waits(request):
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # this is no part of the answer
         while True:
             data = await content.readany()
             if not data:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
+import socket
 import sqlite3
 import uuid
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from threading import Barrier
 import pytest
 
 from tests.conftest import running
-from tests.functional.running import Running, eventually
+from tests.functional.running import PATIENCE, Running, eventually
 from tests.functional.running import running as running_api
 from tests.functional.service import OCTET_STREAM, Answer, Service
 from tests.functional.v2 import person
@@ -146,3 +147,24 @@ def test_nothing_is_written_into_a_database_file_that_was_moved_away(tmp_path: P
         assert server.wait() == 0
         server.start_and_wait()
         assert len(json.loads(server.ask("GET", "/v2/images")[2])["images"]) == 10
+
+
+@pytest.mark.parametrize("path", ["/v2/images/{}/file", "/v1/images/{}"])
+def test_a_body_that_waits_is_asked_for_when_it_is_wanted_only(embedded: Service, path: str) -> None:
+    wanted, unwanted = embedded.image()["id"], embedded.image(b"x")["id"]
+    assert _announced(embedded, path.format(uuid.uuid4())).startswith(b"HTTP/1.1 404 ")
+    assert _announced(embedded, path.format(unwanted)).startswith(b"HTTP/1.1 409 ")
+    assert _announced(embedded, path.format(wanted)) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert embedded.ask("GET", f"/v2/images/{wanted}").json["status"] == "active"
+
+
+def _announced(service: Service, path: str) -> bytes:
+    """What comes back before the body of a PUT is sent; it is sent then, when it is asked for."""
+    head = f"PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n"
+    with socket.create_connection(("127.0.0.1", service.port), PATIENCE) as connection:
+        connection.sendall(f"{head}Content-Type: application/octet-stream\r\n\r\n".encode())
+        first = connection.recv(1000)
+        if b" 100 " in first:
+            connection.sendall(b"hello")
+            assert connection.recv(1000)[:10] == b"HTTP/1.1 2"
+        return first
