@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pymysql
+
+from tests.ports import free_port
 
 START_DEADLINE = 60.0
 MISSING = "MariaDB is not installed; run: scripts/apt-install.sh mariadb-server"
@@ -29,7 +30,7 @@ class MariaDB:
         self._password = secrets.token_hex(16)
         self._numbers = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
 
     @property
     def pid(self) -> int:
@@ -108,13 +109,6 @@ def _server() -> str:
     if found is None:
         raise RuntimeError(MISSING)
     return found
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @contextmanager

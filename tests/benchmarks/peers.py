@@ -9,8 +9,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.functional.running import BIN, free_port
+from tests.functional.running import BIN
 from tests.functional.service import ask
+from tests.ports import free_port
 
 GLANCE_VENV = Path(os.environ.get("GLANCE_VENV", ".venv-glance")).resolve()
 TICKS = os.sysconf("SC_CLK_TCK")

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.functional.registries import PLACES, migrated
-from tests.functional.running import free_port
 from tests.functional.service import Service
 from tests.mariadb import MariaDB, running_mariadb
+from tests.ports import free_port
 
 OURS = Path(__file__).with_name("accepted.json")
 _EQUAL = re.compile(r"^(\d+) of (\d+) exchanges equal", re.MULTILINE)

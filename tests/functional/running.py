@@ -17,17 +17,11 @@ from typing import TypeVar
 
 from image_service.registry import schema
 from image_service.registry.engine import Database
+from tests.ports import free_port
 
 BIN = Path(sys.executable).parent
 PATIENCE = 30.0
 T = TypeVar("T")
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens to now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def eventually(look: Callable[[], T | None], what: str, patience: float = PATIENCE) -> T:

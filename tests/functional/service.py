@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.functional.running import BIN, PATIENCE, eventually, free_port
+from tests.functional.running import BIN, PATIENCE, eventually
+from tests.ports import free_port
 
 OCTET_STREAM = {"Content-Type": "application/octet-stream"}
 

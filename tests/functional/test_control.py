@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.running import BIN, PATIENCE, Running, eventually, free_port, running
+from tests.functional.running import BIN, PATIENCE, Running, eventually, running
 from tests.functional.test_running import SlowUpload
+from tests.ports import free_port
 
 
 @pytest.fixture

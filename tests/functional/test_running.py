@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.running import BIN, PATIENCE, Running, eventually, free_port, running
+from tests.functional.running import BIN, PATIENCE, Running, eventually, running
+from tests.ports import free_port
 
 PIECE = os.urandom(1 << 20)
 FORM = {

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.functional.running import eventually, free_port
+from tests.functional.running import eventually
 from tests.functional.service import Answer, Service
 from tests.functional.v1 import (
     DATA,
@@ -25,6 +25,7 @@ from tests.functional.v1 import (
     status_becomes,
     web_server,
 )
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")
