@@ -31,30 +31,14 @@ T = TypeVar("T")
 class DatabaseRegistry(Registry):
     """See :class:`Registry` for what each method promises.
 
-    ``connection`` is a URL (``[database] connection``), the rest are the options of that section with the
-    same meaning. No connection is made before the first call. ``ValueError`` for an URL of an unknown kind.
+    ``database`` may be the URL of one (``[database] connection``). No connection is made before the first call. ``ValueError``
+    for an URL of an unknown kind.
     """
 
-    def __init__(
-        self,
-        connection: str,
-        *,
-        max_pool_size: int = 5,
-        max_overflow: int = 10,
-        pool_timeout: int = 30,
-        connection_recycle_time: int = 3600,
-        ssl_ca: str | None = None,
-    ) -> None:
-        self._database = Database(
-            connection,
-            pool_size=max_pool_size,
-            max_overflow=max_overflow,
-            pool_timeout=pool_timeout,
-            recycle_time=connection_recycle_time,
-            ssl_ca=ssl_ca,
-        )
+    def __init__(self, database: Database | str) -> None:
+        self._database = Database(database) if isinstance(database, str) else database
         self._statements = queries.Statements(self._database.engine.dialect)
-        threads = max(2, max_pool_size + max_overflow)
+        threads = max(2, self._database.most_connections)
         writers = 1 if self._database.is_sqlite else threads // 2
         readers = min(_SQLITE_READERS, threads - 1) if self._database.is_sqlite else threads - writers
         self._readers = ThreadPoolExecutor(readers, "registry-read")

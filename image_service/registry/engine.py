@@ -73,6 +73,7 @@ class Database:
     ) -> None:
         url = database_url(connection)
         self.is_sqlite = url.get_backend_name() == "sqlite"
+        self.most_connections = pool_size + max_overflow
         self.engine = create_engine(
             url,
             pool_size=pool_size,

@@ -29,22 +29,13 @@ async def open_registry(conf: cfg.ConfigOpts, *, data_api: str | None = None) ->
 
         return RemoteRegistry.from_config(conf)
     from image_service.registry.database import DatabaseRegistry
+    from image_service.registry.engine import Database
 
-    options = conf.database
-    if not options.connection:
-        raise cfg.Error("[database] connection is not set: mysql://USER:PASSWORD@HOST/glance, or sqlite:////ABSOLUTE/PATH.")
     try:
-        registry = DatabaseRegistry(
-            options.connection,
-            max_pool_size=options.max_pool_size,
-            max_overflow=options.max_overflow,
-            pool_timeout=options.pool_timeout,
-            connection_recycle_time=options.connection_recycle_time,
-            ssl_ca=options.ssl_ca,
-        )
+        registry = DatabaseRegistry(Database.from_config(conf.database))
     except ValueError as error:
         raise cfg.Error(str(error)) from error
-    await _connect(registry, options.max_retries, options.retry_interval)
+    await _connect(registry, conf.database.max_retries, conf.database.retry_interval)
     await registry.check()
     return registry
 
@@ -62,9 +53,7 @@ async def _connect(registry: DatabaseRegistry, retries: int, pause: float) -> No
 
 def preload(conf: cfg.ConfigOpts, *, data_api: str | None = None) -> None:
     """Import what :func:`open_registry` will need, so that processes forked afterwards share it."""
-    if (data_api or conf.data_api) == "registry":
-        pass
-    else:
+    if (data_api or conf.data_api) != "registry":
         from image_service.registry.engine import database_url
 
         with contextlib.suppress(ValueError):  # open_registry says what is wrong with it
