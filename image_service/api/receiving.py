@@ -68,6 +68,11 @@ async def read_json(request: web.BaseRequest) -> Any:
             raise LimitExceeded(f"A JSON body may have {MAX_JSON} bytes.")
     if not body:
         raise InvalidValue("Body expected in request.")
+    return parse_json(body)
+
+
+def parse_json(body: bytes | bytearray) -> Any:
+    """The JSON of a whole body. ``InvalidValue`` when it is none, or has too many parts."""
     if sum(body.count(mark) for mark in b"[{:") > _MOST_PARTS:
         raise InvalidValue(f"The JSON body has more than {_MOST_PARTS} lists, objects and names.")
     try:

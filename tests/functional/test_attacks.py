@@ -168,3 +168,9 @@ def _announced(service: Service, path: str) -> bytes:
             connection.sendall(b"hello")
             assert connection.recv(1000)[:10] == b"HTTP/1.1 2"
         return first
+
+
+@pytest.mark.parametrize("service", ["remote-sqlite"], indirect=True)
+def test_image_registry_does_not_read_json_of_a_million_parts_either(service: Service) -> None:
+    body = b"[" + b"[]," * 1_000_000 + b"[]]"
+    _refused(service.ask_registry("POST", "/images", body), "more than 100000 lists, objects and names")

@@ -12,8 +12,9 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from image_service.api.receiving import parse_json
 from image_service.context import RequestContext
-from image_service.errors import Conflict, Forbidden, InvalidValue, NotFound, WrongStatus
+from image_service.errors import Conflict, Forbidden, NotFound, WrongStatus
 from image_service.model import Image, Member, Visibility
 from image_service.operations import policy
 from image_service.registry.interface import Registry
@@ -35,11 +36,7 @@ def _nothing() -> web.Response:
 
 
 async def _body(request: web.Request) -> Any:
-    """The JSON of a body. ``InvalidValue`` when it is none."""
-    try:
-        return orjson.loads(await request.read())
-    except orjson.JSONDecodeError:
-        raise InvalidValue("Malformed JSON in request body.") from None
+    return parse_json(await request.read())
 
 
 class RegistryV1:
