@@ -17,7 +17,7 @@ from image_service.api import health, receiving, v1, v2, versions
 from image_service.api.call import ApiSettings, Call, Handler
 from image_service.api.middleware import errors
 from image_service.api.middleware.authentication import make_authenticator
-from image_service.api.middleware.request_id import request_id_of
+from image_service.api.middleware.request_id import put_request_id, request_id_of
 from image_service.api.routing import split
 from image_service.context import RequestContext
 from image_service.errors import ImageServiceError
@@ -44,18 +44,10 @@ class ImageApi:
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
-        try:
-            request["request_id"] = request_id_of(request, self._settings.max_request_id)
-            return await self._answer(request)
-        except ImageServiceError as error:
-            if error.status.value >= 500:
-                LOG.error("%s %s: %s", request.method, request.path, error.message)
-            return errors.answer(request, error)
-        except Exception:
-            LOG.exception("%s %s failed", request.method, request.path)
-            return errors.unexpected(request, request.get("request_id", ""))
+        return await errors.guarded(request, self._answer(request))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        request["request_id"] = request_id_of(request, self._settings.max_request_id)
         meant = versions.negotiate(self._settings, split(request.raw_path), request.headers.get("Accept", ""))
         if meant.api == "versions":
             return await self._outside(request, meant.parts)
@@ -80,15 +72,9 @@ def make_api_app(conf: cfg.ConfigOpts, registry: Registry, stores: Stores) -> we
     api = ImageApi(service, ApiSettings.from_config(conf), make_authenticator(conf))
     app = web.Application(client_max_size=0)
     app.router.add_route("*", "/{path:.*}", api, expect_handler=receiving.expect)
-    app.on_response_prepare.append(_put_request_id)
+    app.on_response_prepare.append(put_request_id)
     app.cleanup_ctx.append(_lifetime(service))
     return app
-
-
-async def _put_request_id(request: web.Request, response: web.StreamResponse) -> None:
-    request_id = request.get("request_id")
-    if request_id:
-        response.headers["X-Openstack-Request-Id"] = request_id
 
 
 def _lifetime(service: Service) -> Callable[[web.Application], AsyncIterator[None]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import html
 import logging
+from collections.abc import Awaitable
 
 import orjson
 from aiohttp import web
@@ -48,15 +49,19 @@ def _weighted(item: str) -> tuple[str, float]:
     return kind, 1.0
 
 
-def answer(request: web.BaseRequest, error: ImageServiceError) -> web.Response:
-    """The answer to a request that ended in ``error``."""
-    return _render(request, error.status.value, error.status.phrase, error.message, error.headers)
-
-
-def unexpected(request: web.BaseRequest, request_id: str) -> web.Response:
-    """The answer to a request that ran into a bug of ours. The trace is logged by the caller, never sent."""
-    sentence = f"The service failed to answer this request. Its log tells why under {request_id}."
-    return _render(request, 500, "Internal Server Error", sentence, {})
+async def guarded(request: web.BaseRequest, work: Awaitable[web.StreamResponse]) -> web.StreamResponse:
+    """The answer of ``work``, or that to the error in which it ended. The trace of a bug of ours is logged, never sent."""
+    try:
+        return await work
+    except ImageServiceError as error:
+        if error.status.value >= 500:
+            LOG.error("%s %s: %s", request.method, request.path, error.message)
+        return _render(request, error.status.value, error.status.phrase, error.message, error.headers)
+    except Exception:
+        LOG.exception("%s %s failed", request.method, request.path)
+        request_id = request.get("request_id", "")
+        sentence = f"The service failed to answer this request. Its log tells why under {request_id}."
+        return _render(request, 500, "Internal Server Error", sentence, {})
 
 
 def _render(request: web.BaseRequest, status: int, phrase: str, sentence: str, headers: dict[str, str]) -> web.Response:

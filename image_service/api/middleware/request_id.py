@@ -27,5 +27,11 @@ def request_id_of(request: web.BaseRequest, longest: int) -> str:
     return found
 
 
+async def put_request_id(request: web.Request, response: web.StreamResponse) -> None:
+    """Tell the client the id, in every answer."""
+    if request_id := request.get("request_id"):
+        response.headers[HEADER] = request_id
+
+
 def _with_prefix(given: str) -> str:
     return given if given.startswith("req-") else f"req-{given}"

@@ -17,7 +17,7 @@ from oslo_config import cfg
 from image_service.api import health
 from image_service.api.middleware import errors
 from image_service.api.middleware.authentication import Authenticator, make_authenticator
-from image_service.api.middleware.request_id import request_id_of
+from image_service.api.middleware.request_id import put_request_id, request_id_of
 from image_service.errors import ImageServiceError, LimitExceeded, MethodNotAllowed, NotFound
 from image_service.registry.interface import Registry
 from image_service.registry.secret import BadSecret, read_secret
@@ -56,7 +56,7 @@ def make_registry_app(conf: cfg.ConfigOpts, registry: Registry) -> web.Applicati
             web.route("*", "/readiness", _readiness(registry)),
         ]
     )
-    app.on_response_prepare.append(_put_request_id)
+    app.on_response_prepare.append(put_request_id)
     app.cleanup_ctx.append(_lifetime(registry))
     return app
 
@@ -73,22 +73,18 @@ def _secret(conf: cfg.ConfigOpts) -> str | None:
 def _around(authenticate: Authenticator) -> Middleware:
     """What happens around each request."""
 
-    @web.middleware
-    async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request["request_id"] = request_id_of(request, _LONGEST_REQUEST_ID)
+        if not request.path.startswith(("/internal/", "/healthcheck", "/readiness")):
+            request["context"] = await authenticate(request)
         try:
-            request["request_id"] = request_id_of(request, _LONGEST_REQUEST_ID)
-            if not request.path.startswith(("/internal/", "/healthcheck", "/readiness")):
-                request["context"] = await authenticate(request)
             return await handler(request)
         except web.HTTPException as error:
-            return errors.answer(request, _no_route(request, error))
-        except ImageServiceError as error:
-            if error.status.value >= 500:
-                LOG.error("%s %s: %s", request.method, request.path, error.message)
-            return errors.answer(request, error)
-        except Exception:
-            LOG.exception("%s %s failed", request.method, request.path)
-            return errors.unexpected(request, request.get("request_id", ""))
+            raise _no_route(request, error) from None
+
+    @web.middleware
+    async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await errors.guarded(request, answered(request, handler))
 
     return around
 
@@ -113,11 +109,6 @@ def _readiness(registry: Registry) -> Handler:
         return await health.ready(request, {"database": registry.check})
 
     return readiness
-
-
-async def _put_request_id(request: web.Request, response: web.StreamResponse) -> None:
-    if request_id := request.get("request_id"):
-        response.headers["X-Openstack-Request-Id"] = request_id
 
 
 def _lifetime(registry: Registry) -> Callable[[web.Application], AsyncIterator[None]]:
