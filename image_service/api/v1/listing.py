@@ -39,7 +39,7 @@ async def no_head(_call: Call) -> Never:
 def parse(call: Call) -> ImageQuery:
     """What a request asks for. ``InvalidValue`` for a value that makes no sense; unknown parameters are ignored."""
     given = call.request.query
-    last = {name: given.getall(name)[-1] for name in given}
+    last = dict(given.items())  # of a repeated name the last counts
     since = _changes_since(last)
     public = flag(last, "is_public")
     protected = flag(last, "protected")

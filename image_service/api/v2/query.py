@@ -22,7 +22,7 @@ _NOT_FILTERS = ("limit", "marker", "sort", "sort_key", "sort_dir", "deleted")
 def parse(call: Call) -> ImageQuery:
     """What a request asks for, within what the asker may see. ``InvalidValue`` for every value that makes no sense."""
     given = call.request.query
-    last = {name: given.getall(name)[-1] for name in given}
+    last = dict(given.items())  # of a repeated name the last counts
     filters = _Filters()
     for name, value in last.items():
         if name not in _NOT_FILTERS:

@@ -26,7 +26,7 @@ def parse(given: MultiMapping[str], context: RequestContext, page_size: int, pag
 
     ``InvalidValue`` for a value that makes no sense; of a repeated key the last counts.
     """
-    last = {name: given.getall(name)[-1] for name in given}
+    last = dict(given.items())
     since = _changes_since(last)
     deleted, all_statuses = _deleted(last, context, since)
     limit = number(last, "limit")
