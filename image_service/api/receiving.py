@@ -34,10 +34,14 @@ def _waits(request: web.BaseRequest) -> bool:
 
 
 async def stream(request: web.BaseRequest) -> AsyncIterator[bytes]:
-    """The bytes of the body as they come. ``ClientDisconnected`` when the client goes away before the end, in either framing.
+    """The bytes of the body as they come. ``ClientDisconnected`` when the client goes away before the end, in either framing;
+    ``InvalidValue`` for a transfer coding besides chunked.
 
     A client that is silent for too long counts as gone; the server's own timeouts see to that.
     """
+    coding = request.headers.get("Transfer-Encoding", "chunked").strip()
+    if coding.lower() != "chunked":
+        raise InvalidValue(f"Transfer-Encoding may be chunked only, not {coding}: nothing is unpacked here.")
     content = request.content
     try:
         if _waits(request):

@@ -174,3 +174,10 @@ def _announced(service: Service, path: str) -> bytes:
 def test_image_registry_does_not_read_json_of_a_million_parts_either(service: Service) -> None:
     body = b"[" + b"[]," * 1_000_000 + b"[]]"
     _refused(service.ask_registry("POST", "/images", body), "more than 100000 lists, objects and names")
+
+
+def test_a_body_that_is_packed_on_its_way_is_not_taken_for_the_image(embedded: Service) -> None:
+    image_id = embedded.image()["id"]
+    headers = {**OCTET_STREAM, "Transfer-Encoding": "gzip, chunked"}
+    _refused(embedded.ask("PUT", f"/v2/images/{image_id}/file", b"5\r\nhello\r\n0\r\n\r\n", headers), "chunked")
+    assert embedded.ask("GET", f"/v2/images/{image_id}").json["status"] == "queued"
