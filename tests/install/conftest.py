@@ -31,6 +31,10 @@ class Deployment:
     def secret(self, name: str) -> str:
         return (self.secrets / name).read_text(encoding="utf-8").strip()
 
+    def is_alone(self, name: str) -> bool:
+        """Whether host ``name`` is the only API host and the only proxy, so that nobody else talks to its API."""
+        return self.groups["image_proxy"] == [name] and self.groups["image_api"] == [name]
+
     @property
     def users(self) -> tuple[str, str]:
         """The administrator's name and password."""

@@ -35,7 +35,7 @@ def test_the_database_is_not_public(server: Server, deployment: Deployment) -> N
 
 @pytest.mark.on("image_api")
 def test_the_api_listens_for_the_proxy_alone(server: Server, deployment: Deployment) -> None:
-    alone = deployment.groups["image_proxy"] == [server.name]
+    alone = deployment.is_alone(server.name)
     assert listeners(server, 9292) == ({"127.0.0.1"} if alone else {deployment.addresses[server.name]})
 
 

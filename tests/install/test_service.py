@@ -32,7 +32,7 @@ class Curl:
 
 def addresses(server: Server, deployment: Deployment) -> list[str]:
     """The service through the proxy, and the API itself as this host reaches it."""
-    alone = deployment.groups["image_proxy"] == [server.name]
+    alone = deployment.is_alone(server.name)
     direct = "127.0.0.1" if alone else deployment.addresses[server.name]
     proxies = [f"https://{deployment.addresses[name]}" for name in deployment.groups["image_proxy"]]
     return [*proxies, f"http://{direct}:9292"]
