@@ -224,10 +224,23 @@ class Load:
     def _read(self, what: str, path: str) -> bytes | None:
         try:
             status, body = ask("GET", path)
+        except http.client.IncompleteRead as cut:
+            status, body = self._rest(path, cut.partial)
         except (OSError, http.client.HTTPException) as error:
             status, body = 0, str(error).encode()
         self._count(what, status, 200, read=True)
         return body if status == 200 else None
+
+    def _rest(self, path: str, begin: bytes) -> tuple[int, bytes]:
+        """What no proxy can mend: the host was lost in the middle of a body. Clients go on from there, as curl -C does."""
+        if self.strict:
+            return 0, begin
+        try:
+            status, body = ask("GET", path, headers={"Range": f"bytes={len(begin)}-"})
+        except (OSError, http.client.HTTPException) as error:
+            status, body = 0, str(error).encode()
+        self._count("download went on", status, 206, read=True)
+        return (200 if status == 206 else status), begin + body
 
     def _count(self, what: str, status: int, wanted: int, *, read: bool) -> None:
         self.done[what] = self.done.get(what, 0) + 1
