@@ -73,7 +73,9 @@ def running(
         services[kind, name] = service
         service.configure()
         service.start()
-    return services[kind, name]
+    found = services[kind, name]
+    assert (found.default, found.sections) == (default, sections), f"two configurations are called {name}"
+    return found
 
 
 @pytest.fixture(params=PLACES)

@@ -41,7 +41,7 @@ def unlimited(
     request: pytest.FixtureRequest, services: dict[tuple[str, str], Service], tmp_path_factory: pytest.TempPathFactory
 ) -> Service:
     """A service whose quotas are switched off by negative numbers, and which believes the headers of a proxy."""
-    return running("sqlite", "unlimited", request, services, tmp_path_factory, NONE, PROXY)
+    return running("sqlite", "unlimited-behind-a-proxy", request, services, tmp_path_factory, NONE, PROXY)
 
 
 def _somebody() -> dict[str, str]:
