@@ -74,7 +74,8 @@ def running(
         service.configure()
         service.start()
     found = services[kind, name]
-    assert (found.default, found.sections) == (default, sections), f"two configurations are called {name}"
+    same = found.default.strip() == default.strip() and found.sections.strip() == sections.strip()
+    assert same, f"two configurations are called {name}"
     return found
 
 

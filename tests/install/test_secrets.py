@@ -48,7 +48,7 @@ def test_the_folder_of_secrets_is_the_operators_alone(deployment: Deployment) ->
 
 @pytest.mark.on("image_database")
 def test_the_database_has_one_user_from_the_hosts_that_need_it(server: Server, deployment: Deployment) -> None:
-    assert server.host.run("ls /root/.my.cnf").rc != 0
+    assert server.host.run("ls ~root/.my.cnf").rc != 0
     found = server.host.check_output("mariadb -N -e \"SELECT Host FROM mysql.user WHERE User IN ('', 'glance')\"")
     clients = deployment.groups["image_registry"]
     wanted = {"127.0.0.1" if name == server.name else deployment.addresses[name] for name in clients}
