@@ -138,7 +138,7 @@ def test_who_is_nobody_may_look_where_that_is_allowed(
     request: pytest.FixtureRequest, services: dict[tuple[str, str], Service], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     flavor = "[paste_deploy]\nflavor = trusted-auth\n"
-    service = running("sqlite", "anonymous", request, services, tmp_path_factory, "allow_anonymous_access = True", flavor)
+    service = running("sqlite", "anonymous-v1", request, services, tmp_path_factory, "allow_anonymous_access = True", flavor)
     public, private = _image(service, "public"), _image(service, "private")
     assert service.ask("GET", f"/v1/images/{public['id']}").body == DATA
     assert service.ask("GET", f"/v1/images/{private['id']}").status == 404
