@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Builds the base image of the test hosts from Debian packages, so that no image registry is needed: a minimal
-# Debian with systemd as its first process, and nothing that the roles under test are meant to install.
-# Usage: base_image.sh SUITE IMAGE      (for example: base_image.sh bookworm localhost/image-kit-debian:bookworm)
+# Debian with systemd as its first process and sshd for Ansible, and nothing that the roles under test are meant to install.
+# Usage: base_image.sh SUITE IMAGE      (for example: base_image.sh bookworm localhost/image-kit-host:bookworm)
 set -euo pipefail
 
 suite=${1:?the Debian suite, for example bookworm}
 image=${2:?the name of the image to make}
 mirror=${IMAGE_KIT_DEBIAN_MIRROR:-}
-packages=systemd,systemd-sysv,dbus,python3,python3-apt,iproute2,ca-certificates,sudo,procps,curl
+packages=systemd,systemd-sysv,dbus,python3,python3-apt,iproute2,ca-certificates,sudo,procps,curl,openssh-server
 
 if podman image exists "$image"; then
     echo "present $image"
