@@ -41,7 +41,6 @@ class Deployment:
         return "admin", self.secret("admin_password")
 
 
-
 def read_deployment() -> Deployment:
     """Read molecule's inventory. Its hosts are containers of the same names."""
     inventory = Path(INVENTORY)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import openstack
 import pytest
 
 from tests.install.conftest import Deployment, Server
@@ -22,6 +27,7 @@ class Curl:
 
     server: Server
     url: str
+
     def __call__(self, arguments: str, path: str) -> str:
         command = f"curl -sS --netrc-file {NETRC} --cacert {NETRC}.ca {arguments} {shlex.quote(self.url + path)}"
         return str(self.server.host.check_output(command))
@@ -100,3 +106,23 @@ def test_a_client_cannot_say_who_it_is(server: Server, curls: list[Curl]) -> Non
     for curl in curls:
         command = f"curl -s -o /dev/null -w '%{{http_code}}' --cacert {NETRC}.ca {headers} {curl.url}/v2/images"
         assert server.host.check_output(command) == "401"
+
+
+# The library warns of its own future.
+@pytest.mark.filterwarnings("ignore")
+def test_clients_work_with_the_clouds_yaml_that_was_written(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the controller, through the proxy: the first user sends an image, the administrator's ``openstack`` sees it."""
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(deployment.secrets / "clouds.yaml"))
+    (tmp_path / "sent").write_bytes(os.urandom(SIZE))
+    user = openstack.connect(cloud="image")
+    image = user.create_image("from the controller", filename=str(tmp_path / "sent"), disk_format="raw", wait=True)
+    try:
+        user.image.download_image(image.id, output=str(tmp_path / "received"))
+        assert (tmp_path / "received").read_bytes() == (tmp_path / "sent").read_bytes()
+        command = [str(Path(sys.executable).with_name("openstack")), "--os-cloud", "image-admin", "image", "show", image.id]
+        shown = json.loads(subprocess.check_output([*command, "--format", "json"], text=True))
+        assert (shown["status"], shown["size"], shown["owner"]) == ("active", SIZE, "project")
+    finally:
+        user.delete_image(image.id)
