@@ -22,6 +22,8 @@ PIN := pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-ex
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 # Where the recordings are that `make conformance` compares with.
 FOLDER ?=
+# Which scenarios `make molecule` runs.
+SCENARIO ?=
 # Where `make deploy` installs; ansible.cfg names the default.
 INVENTORY ?=
 
@@ -71,9 +73,9 @@ bench: .venv/.develop .venv-glance/.made ## measure it beside real Glance and pr
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 .PHONY: molecule
-molecule: .venv/.develop ## run the roles on real systemd hosts in podman
+molecule: .venv/.develop ## run the roles on real systemd hosts in podman (SCENARIO="default embedded"; all without)
 	@scripts/apt-install.sh $(HOST_PACKAGES)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" molecule test --all $(ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" molecule test $(if $(SCENARIO),$(addprefix --scenario-name=,$(SCENARIO)),--all) $(ARGS)
 
 .PHONY: lint
 lint: .venv/.develop ## ruff, mypy, yamllint, ansible-lint, shellcheck
