@@ -8,7 +8,10 @@ location remembers the name (``{"store": "fast"}``).
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
@@ -37,8 +40,7 @@ _RESERVED = "os_glance_"
 
 
 class Stores:
-    """The stores, ``default`` among them. ``named``: locations carry the store's name, users may choose
-    one."""
+    """The stores, ``default`` among them. ``named``: locations carry the store's name, users may choose one."""
 
     def __init__(self, stores: Sequence[Store], default: str, *, named: bool = False) -> None:
         self._stores = {store.name: store for store in stores}
@@ -48,7 +50,8 @@ class Stores:
     @classmethod
     def from_config(cls, conf: cfg.ConfigOpts) -> Stores:
         """``cfg.Error`` with a sentence when what the configuration says cannot be."""
-        return _named(conf) if conf.enabled_backends else _by_kind(conf)
+        kinds, default = _kinds_by_name(conf)
+        return cls([_build(conf, name, kind) for name, kind in kinds.items()], default, named=bool(conf.enabled_backends))
 
     def all(self) -> list[Store]:
         """Every store, in the order of the configuration."""
@@ -94,23 +97,30 @@ def _holds(store: Store, url: str) -> bool:
 
 def folders(conf: cfg.ConfigOpts) -> list[str]:
     """The folders of all file stores; makes neither stores nor folders. ``cfg.Error`` as :meth:`Stores.from_config`."""
-    if conf.enabled_backends:
-        file_stores: list[tuple[str, dict[str, object]]] = [
-            (name, {"store": name}) for name, kind in _backends(conf)[0].items() if kind == "file"
-        ]
-    else:
-        file_stores = [("glance_store", {})] if "file" in _kinds(conf)[0] else []
     found: list[str] = []
-    for group, metadata in file_stores:
-        try:
-            found += [path for path, _ in _folders_of(group, conf[group], metadata)]
-        except ValueError as error:
-            raise cfg.Error(f"[{group}] {error}") from error
+    for name, kind in _kinds_by_name(conf)[0].items():
+        if kind == "file":
+            with _in_section(conf, name) as options:
+                found += [str(folder) for folder, _ in _folders_of(conf, name, options)]
     return found
 
 
-def _kinds(conf: cfg.ConfigOpts) -> tuple[list[str], str]:
-    """The kinds of stores without names, and the default among them."""
+@contextmanager
+def _in_section(conf: cfg.ConfigOpts, name: str) -> Iterator[Any]:
+    """The options of the store called ``name``; what is wrong with them is said with the section that they stand in."""
+    section = name if conf.enabled_backends else "glance_store"
+    try:
+        yield conf[section]
+    except (ValueError, OSError) as error:
+        raise cfg.Error(f"[{section}] {error}") from error
+
+
+def _kinds_by_name(conf: cfg.ConfigOpts) -> tuple[dict[str, str], str]:
+    """The kind of each store by its name, and the name of the default one."""
+    return _with_names(conf) if conf.enabled_backends else _without_names(conf)
+
+
+def _without_names(conf: cfg.ConfigOpts) -> tuple[dict[str, str], str]:
     known = [_KINDS[name] for name in conf.glance_store.stores if name in _KINDS]
     for name in conf.glance_store.stores:
         if name not in _KINDS:
@@ -121,11 +131,10 @@ def _kinds(conf: cfg.ConfigOpts) -> tuple[list[str], str]:
             f"[glance_store] default_store = {conf.glance_store.default_store} is none of the stores:"
             " add it to [glance_store] stores"
         )
-    return list(dict.fromkeys(known)), default
+    return {kind: kind for kind in known}, default
 
 
-def _backends(conf: cfg.ConfigOpts) -> tuple[dict[str, str], str]:
-    """The kinds of stores with names, and the default among them."""
+def _with_names(conf: cfg.ConfigOpts) -> tuple[dict[str, str], str]:
     for name, kind in conf.enabled_backends.items():
         if kind not in _KINDS:
             raise cfg.Error(f"[DEFAULT] enabled_backends = {name}:{kind} must be one of the kinds file and http")
@@ -138,78 +147,57 @@ def _backends(conf: cfg.ConfigOpts) -> tuple[dict[str, str], str]:
     return backends, default
 
 
-def _by_kind(conf: cfg.ConfigOpts) -> Stores:
-    kinds, default = _kinds(conf)
-    return Stores([_build(conf, kind, kind, "glance_store", {}) for kind in kinds], default)
-
-
-def _named(conf: cfg.ConfigOpts) -> Stores:
-    backends, default = _backends(conf)
-    return Stores([_build(conf, name, kind, name, {"store": name}) for name, kind in backends.items()], default, named=True)
-
-
-def _build(conf: cfg.ConfigOpts, name: str, kind: str, group: str, metadata: dict[str, object]) -> Store:
-    options = conf[group]
-    try:
-        store = _file_store(name, options, metadata) if kind == "file" else _http_store(conf, name, options)
-    except (ValueError, OSError) as error:
-        raise cfg.Error(f"[{group}] {error}") from error
-    store.description = options.store_description
-    store.weight = options.weight
+def _build(conf: cfg.ConfigOpts, name: str, kind: str) -> Store:
+    with _in_section(conf, name) as options:
+        store = _file_store(conf, name, options) if kind == "file" else _http_store(conf, name, options)
+        store.description, store.weight = options.store_description, options.weight
     return store
 
 
-def _file_store(name: str, options: Any, metadata: dict[str, object]) -> Store:
+def _file_store(conf: cfg.ConfigOpts, name: str, options: Any) -> Store:
     return FilesystemStore(
         name,
-        _folders_of(name, options, metadata),
+        _folders_of(conf, name, options),
         file_perm=_mode(options.filesystem_store_file_perm),
         chunk_size=options.filesystem_store_chunk_size,
         thin=options.filesystem_thin_provisioning,
         metadata_file=options.filesystem_store_metadata_file,
-        location_metadata=metadata,
+        location_metadata={"store": name} if conf.enabled_backends else {},
     )
 
 
-def _folders_of(name: str, options: Any, metadata: dict[str, object]) -> list[tuple[str, int]]:
-    default = f"/var/lib/glance/{name}" if metadata else str(DEFAULT_DATADIR)
-    return _datadirs(options.filesystem_store_datadir, options.filesystem_store_datadirs or [], default)
+def _folders_of(conf: cfg.ConfigOpts, name: str, options: Any) -> list[tuple[Path, int]]:
+    """The folders of a file store, each with its priority."""
+    single, several = options.filesystem_store_datadir, options.filesystem_store_datadirs
+    if single and several:
+        raise ValueError("only one of filesystem_store_datadir and filesystem_store_datadirs may be set")
+    if not several:
+        default = f"/var/lib/glance/{name}" if conf.enabled_backends else DEFAULT_DATADIR
+        return [(Path(single or default), 0)]
+    found = [_with_priority(entry) for entry in several]
+    if len(dict(found)) < len(found):
+        raise ValueError("filesystem_store_datadirs names a folder twice")
+    return found
+
+
+def _with_priority(entry: str) -> tuple[Path, int]:
+    path, colon, number = entry.strip().rpartition(":")
+    if not colon:
+        return Path(number), 0
+    if not number.strip().isdigit():
+        raise ValueError(f"filesystem_store_datadirs = {entry}: must be PATH or PATH:PRIORITY, a whole number")
+    return Path(path), int(number)
 
 
 def _mode(digits: int) -> int:
     """640 in the file means 0o640."""
-    try:
-        mode = int(str(digits), 8)
-    except ValueError:
-        mode = -1
-    if not 0 <= mode <= 0o777 or (mode and mode & 0o400 == 0):
+    if not re.fullmatch("0|[4-7][0-7]{2}", str(digits)):
         raise ValueError(f"filesystem_store_file_perm = {digits}: must be an octal mode that lets the owner read, like 640")
-    return mode
-
-
-def _datadirs(single: str | None, several: Sequence[str], default: str) -> list[tuple[str, int]]:
-    if not several:
-        return [(single or default, 0)]
-    if single:
-        raise ValueError("only one of filesystem_store_datadir and filesystem_store_datadirs may be set")
-    folders = [_with_priority(entry) for entry in several]
-    if len({path for path, _ in folders}) < len(folders):
-        raise ValueError("filesystem_store_datadirs names a folder twice")
-    return folders
-
-
-def _with_priority(entry: str) -> tuple[str, int]:
-    path, colon, number = entry.strip().rpartition(":")
-    if not colon:
-        return number.rstrip("/"), 0
-    if not number.strip().isdigit():
-        raise ValueError(f"filesystem_store_datadirs = {entry}: must be PATH or PATH:PRIORITY, a whole number")
-    return path.rstrip("/"), int(number)
+    return int(str(digits), 8)
 
 
 def _http_store(conf: cfg.ConfigOpts, name: str, options: Any) -> Store:
-    # With an empty flavor only this host's own users reach the service, and they reach the inside without it,
-    # too.
+    # With an empty flavor only this host's own users reach the service, and they reach the inside without it, too.
     inside = not conf.paste_deploy.flavor and not conf.allow_unauthenticated_access
     addresses = AddressFilter(options.http_allowed_networks, options.http_denied_networks, inside=inside)
     ca_file, insecure = options.https_ca_certificates_file, options.https_insecure
