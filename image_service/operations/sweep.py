@@ -156,8 +156,7 @@ async def reconcile(
     """
     findings = Findings()
     for store in stores.all():
-        if isinstance(store, Listable):
-            await _reconcile_store(registry, store, older_than, findings, remove=not dry_run, trust=trust_registry)
+        await _reconcile_store(registry, store, older_than, findings, remove=not dry_run, trust=trust_registry)
     async for image, location in _with_bytes(registry):
         problem = await _problem(stores, image, location)
         if problem is not None:
@@ -169,8 +168,10 @@ async def reconcile(
 async def _reconcile_store(
     registry: Registry, store: Store, older_than: float, findings: Findings, *, remove: bool, trust: bool
 ) -> None:
+    if not isinstance(store, Listable):
+        return
     orphans, unknown, finished = [], 0, 0
-    async for batch in _batches(store):
+    async for batch in store.objects():
         held = await _held(registry)
         statuses = await registry.known_image_ids([item.image_id for item in batch])
         for item in batch:
@@ -186,18 +187,6 @@ async def _reconcile_store(
         for item in orphans:
             await _remove_orphan(registry, store, item)
         findings.removed = True
-
-
-async def _batches(store: Store) -> AsyncIterator[list[StoredObject]]:
-    batch = []
-    assert isinstance(store, Listable)  # noqa: S101 - for the type checker; the caller has looked
-    async for item in store.objects():
-        batch.append(item)
-        if len(batch) == _PAGE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 async def _held(registry: Registry) -> set[str]:

@@ -23,6 +23,7 @@ import stat
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -45,78 +46,69 @@ from image_service.store.part_file import PartFile, fsync_folder
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
-DEFAULT_CHUNK = 65536
 _READ_AHEAD = 1 << 30  # bytes of a new image that are brought into the page cache
 _READ_STEP = 1 << 20
 _THREADS = 16
+_LISTED_AT_ONCE = 1000
 _UUID = r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}"
 _NAME = re.compile(rf"(?P<image>{_UUID})|\.(?P<partial>{_UUID})\.(?P<upload>{_UUID})\.part", re.IGNORECASE)
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def _as_store_error(error: OSError) -> ImageServiceError:
     LOG.warning("file store: %s", error)
     if error.errno in _FULL:
         return StoreFull("There is no room left in the store for this image. Nothing of it was kept.")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in _REFUSED:
         return StoreUnavailable("The store refuses to write: no permission. Tell the administrator.")
     return StoreUnavailable("The store cannot read or write now. Tell the administrator if it lasts.")
 
 
+@dataclass(frozen=True, slots=True)
 class FileWriter(StoreWriter):
     """See :class:`StoreWriter`."""
 
-    def __init__(self, store: FilesystemStore, part: PartFile, metadata: dict[str, object]) -> None:
-        self._store = store
-        self._part = part
-        self._metadata = metadata
+    store: FilesystemStore
+    part: PartFile
+    metadata: dict[str, object]
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        await self._store.run(self._part.write, data)
+        await self.store.run(self.part.write, data)
 
     async def commit(self) -> Stored:
-        try:
-            await self._store.run(self._part.commit, missing=UploadLost("The upload was declared dead, its bytes were removed."))
-        finally:
-            await self._store.run(self._part.close)
-        self._store.warm(self._part.final)
-        return Stored(f"file://{self._part.final}", self._part.size, dict(self._metadata))
+        await self.store.run(self.part.commit, missing=UploadLost("The upload was declared dead, its bytes were removed."))
+        self.store.warm(self.part.final)
+        return Stored(f"file://{self.part.final}", self.part.size, self.metadata)
 
     async def abort(self) -> None:
-        await self._store.run(self._part.abort)
+        await self.store.run(self.part.abort)
 
 
+@dataclass(eq=False)
 class FilesystemStore(Store):
-    """Files in one or several folders (``datadirs``: path and priority). ``file_perm``: a mode, 0 for what
-    the umask says.
+    """Files in one or several folders (``datadirs``: path and priority). ``file_perm``: a mode, 0 for what the umask says.
 
-    ``chunk_size``: bytes read at a time. ``thin``: blocks of zeros become holes. ``location_metadata`` is
-    kept with every location; ``metadata_file`` is JSON with ``id`` and ``mountpoint`` (or a list of such)
-    that is added to it.
+    ``chunk_size``: bytes read at a time. ``thin``: blocks of zeros become holes. ``location_metadata`` is kept with every
+    location; ``metadata_file`` is JSON with ``id`` and ``mountpoint`` (or a list of such) that is added to it.
     """
 
     kind = "file"
     schemes = ("file", "filesystem")
 
-    def __init__(
-        self,
-        name: str,
-        datadirs: Sequence[tuple[str | Path, int]],
-        *,
-        file_perm: int = 0,
-        chunk_size: int = DEFAULT_CHUNK,
-        thin: bool = False,
-        metadata_file: str | Path | None = None,
-        location_metadata: dict[str, object] | None = None,
-    ) -> None:
-        self.name = name
-        self.datadirs = [(Path(os.path.abspath(path)), priority) for path, priority in datadirs]
-        self.file_perm = file_perm
-        self.chunk_size = chunk_size
-        self.thin = thin
-        self.location_metadata = dict(location_metadata or {})
-        self._mounts = _read_mounts(metadata_file)
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"store-{name}")
+    name: str
+    datadirs: Sequence[tuple[Path, int]]
+    _: KW_ONLY
+    file_perm: int = 0
+    chunk_size: int = 65536
+    thin: bool = False
+    metadata_file: str | Path | None = None
+    location_metadata: dict[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.datadirs = [(Path(os.path.abspath(folder)), priority) for folder, priority in self.datadirs]
+        self._mounts = _read_mounts(self.metadata_file)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"store-{self.name}")
         for folder, _ in self.datadirs:
             with suppress(OSError):  # check() says what is wrong with it
                 folder.mkdir(parents=True, exist_ok=True)
@@ -130,8 +122,7 @@ class FilesystemStore(Store):
             self._threads.submit(_read_ahead, path)
 
     async def run(self, call: Callable[..., T], *args: object, missing: ImageServiceError | None = None) -> T:
-        """Run a blocking ``call`` in the store's threads; its ``OSError`` becomes ``missing`` or the store
-        error that fits."""
+        """Run a blocking ``call`` in the store's threads; its ``OSError`` becomes ``missing`` or the store error that fits."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
         except OSError as error:
@@ -142,8 +133,7 @@ class FilesystemStore(Store):
     # -- writing --
 
     async def begin(self, image_id: str, upload_id: str, size: int | None) -> StoreWriter:
-        """See :meth:`Store.begin`: the folder with the highest priority that has room, of equal ones that
-        with most room."""
+        """See :meth:`Store.begin`: the folder with the highest priority that has room, of equal ones that with most room."""
         _require_plain(image_id, upload_id)
         begun = asyncio.ensure_future(self.run(self._begin, image_id, upload_id, size))
         try:
@@ -156,25 +146,18 @@ class FilesystemStore(Store):
 
     def _begin(self, image_id: str, upload_id: str, size: int | None) -> StoreWriter:
         folder = self._folder_with_room(size or 1)
-        part = PartFile.create(
-            part_path(folder, image_id, upload_id),
-            folder / image_id,
-            file_perm=self.file_perm,
-            thin=self.thin,
-        )
+        part = PartFile(part_path(folder, image_id, upload_id), folder / image_id, file_perm=self.file_perm, thin=self.thin)
         return FileWriter(self, part, self.location_metadata | self._mount_of(folder))
 
     def _folder_with_room(self, size: int) -> Path:
-        failure: OSError = OSError(errno.ENOSPC, "no folder has room")
-        ranked = []
+        failure, ranked = OSError(), []
         for folder, priority in self.datadirs:
             try:
                 room = os.statvfs(folder)
+                ranked.append((priority, room.f_bavail * room.f_frsize, folder))
             except OSError as error:
                 LOG.warning("file store %s: %s", self.name, error)
                 failure = error
-            else:
-                ranked.append((priority, room.f_bavail * room.f_frsize, folder))
         fitting = [entry for entry in ranked if entry[1] >= size]
         if not fitting:
             raise OSError(errno.ENOSPC, f"no folder has room for {size} bytes") if ranked else failure
@@ -195,15 +178,11 @@ class FilesystemStore(Store):
         if scheme not in self.schemes or not path.startswith("/"):
             raise UnsupportedUrl("This is no location of the file store.")
         folder, name = os.path.split(path)
-        if name.startswith(".") or not name or not self._is_ours(folder):
+        folders = [str(ours) for ours, _ in self.datadirs]
+        inside = folder in folders or os.path.realpath(folder) in map(os.path.realpath, folders)
+        if name.startswith(".") or not name or not inside:
             raise DataMissing("The location is not inside the folders of the file store.")
         return Path(folder, name)
-
-    def _is_ours(self, folder: str) -> bool:
-        if any(folder == str(ours) for ours, _ in self.datadirs):
-            return True
-        real = os.path.realpath(folder)
-        return any(real == os.path.realpath(ours) for ours, _ in self.datadirs)
 
     async def read(self, url: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """See :meth:`Store.read`."""
@@ -237,7 +216,7 @@ class FilesystemStore(Store):
         try:
             path.unlink()
         except OSError as error:
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            if error.errno in _REFUSED:
                 LOG.warning("file store %s: %s", self.name, error)
                 raise Forbidden("The store refuses to delete this image: no permission. Tell the administrator.") from error
             if error.errno in (errno.EBUSY, errno.ETXTBSY):
@@ -249,33 +228,14 @@ class FilesystemStore(Store):
         """See :meth:`Store.discard`."""
         _require_plain(image_id, upload_id or "any")
         for folder, _ in self.datadirs:
-            await self.run(self._discard, folder, image_id, upload_id)
+            await self.run(_discard, folder, image_id, upload_id)
 
-    def _discard(self, folder: Path, image_id: str, upload_id: str | None) -> None:
-        if upload_id is None:
-            doomed = [folder / image_id, *folder.glob(f".{image_id}.*.part")]
-        else:
-            doomed = [part_path(folder, image_id, upload_id)]
-        for path in doomed:
-            path.unlink(missing_ok=True)
-        fsync_folder(folder)
-
-    async def objects(self) -> AsyncIterator[StoredObject]:
+    async def objects(self) -> AsyncIterator[list[StoredObject]]:
         """See :meth:`Listable.objects`; files with other names than ours are not listed."""
         for folder, _ in self.datadirs:
-            found = self._scan(folder)
-            while batch := await self.run(_some, found):
-                for item in batch:
-                    yield item
-
-    def _scan(self, folder: Path) -> Iterator[StoredObject]:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                match = _NAME.fullmatch(entry.name)
-                if match is None:
-                    continue
-                with suppress(FileNotFoundError):  # renamed or removed since it was listed
-                    yield _described(entry, match)
+            found = _scan(folder)
+            while batch := await self.run(list[StoredObject], islice(found, _LISTED_AT_ONCE)):
+                yield batch
 
     async def check(self) -> None:
         """See :meth:`Store.check`."""
@@ -290,11 +250,9 @@ class FilesystemStore(Store):
 
     def details(self) -> dict[str, object]:
         """See :meth:`Store.details`."""
-        return {
-            "data_dir": [str(folder) for folder, _ in self.datadirs] if len(self.datadirs) > 1 else str(self.datadirs[0][0]),
-            "chunk_size": self.chunk_size,
-            "thin_provisioning": self.thin,
-        }
+        folders = [str(folder) for folder, _ in self.datadirs]
+        data_dir = folders if len(folders) > 1 else folders[0]
+        return {"data_dir": data_dir, "chunk_size": self.chunk_size, "thin_provisioning": self.thin}
 
     async def close(self) -> None:
         """End the threads when they have nothing left to do."""
@@ -308,19 +266,25 @@ def _read_ahead(path: Path) -> None:
             os.posix_fadvise(file.fileno(), start, _READ_STEP, os.POSIX_FADV_WILLNEED)
 
 
-def _some(found: Iterator[StoredObject]) -> list[StoredObject]:
-    return list(islice(found, 1000))
+def _discard(folder: Path, image_id: str, upload_id: str | None) -> None:
+    if upload_id is None:
+        doomed = [folder / image_id, *folder.glob(f".{image_id}.*.part")]
+    else:
+        doomed = [part_path(folder, image_id, upload_id)]
+    for path in doomed:
+        path.unlink(missing_ok=True)
+    fsync_folder(folder)
 
 
-def _described(entry: os.DirEntry[str], match: re.Match[str]) -> StoredObject:
-    found = entry.stat(follow_symlinks=False)
-    return StoredObject(
-        url=f"file://{entry.path}",
-        image_id=match["image"] or match["partial"],
-        size=found.st_size,
-        modified_at=datetime.fromtimestamp(found.st_mtime, UTC).replace(tzinfo=None),
-        upload_id=match["upload"],
-    )
+def _scan(folder: Path) -> Iterator[StoredObject]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if match := _NAME.fullmatch(entry.name):
+                with suppress(FileNotFoundError):  # renamed or removed since it was listed
+                    found = entry.stat(follow_symlinks=False)
+                    modified_at = datetime.fromtimestamp(found.st_mtime, UTC).replace(tzinfo=None)
+                    image_id = match["image"] or match["partial"]
+                    yield StoredObject(f"file://{entry.path}", image_id, found.st_size, modified_at, match["upload"])
 
 
 def part_path(folder: Path, image_id: str, upload_id: str) -> Path:
@@ -339,8 +303,8 @@ def _require_plain(*names: str) -> None:
 
 
 def _read_mounts(metadata_file: str | Path | None) -> list[dict[str, object]]:
-    """The entries of ``filesystem_store_metadata_file``. ``ValueError`` or ``OSError`` with a sentence when
-    it is not as it must be."""
+    """The entries of ``filesystem_store_metadata_file``. ``ValueError`` or ``OSError`` with a sentence when it is not as it
+    must be."""
     if metadata_file is None:
         return []
     content = json.loads(Path(metadata_file).read_bytes())

@@ -127,6 +127,6 @@ class LocalFiles(Protocol):
 class Listable(Protocol):
     """A store that can say what lies in it, so that lost and orphaned bytes can be found."""
 
-    def objects(self) -> AsyncIterator[StoredObject]:
-        """Everything in the store that looks like ours, finished or not."""
+    def objects(self) -> AsyncIterator[list[StoredObject]]:
+        """Everything in the store that looks like ours, finished or not, some hundreds at a time."""
         ...

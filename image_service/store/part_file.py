@@ -12,7 +12,6 @@ import fcntl
 import os
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from image_service import faults
@@ -33,29 +32,21 @@ def fsync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-@dataclass(slots=True)
 class PartFile:
-    """The part file of one upload. One method at a time: a cancelled call ends before the next begins."""
+    """The part file of one upload, made here; it must not exist yet. One method at a time: a cancelled call ends before the
+    next begins.
+    """
 
-    fd: int
-    path: Path
-    final: Path
-    file_perm: int
-    thin: bool
-    identity: tuple[int, int] = (0, 0)
-    size: int = 0
-    flushed: int = 0
-    direct: bool = False
-    lock: threading.RLock = field(default_factory=threading.RLock)
+    fd = -1
 
-    @classmethod
-    def create(cls, path: Path, final: Path, *, file_perm: int, thin: bool) -> PartFile:
-        """Make the file; it must not exist yet."""
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, file_perm or 0o666)
-        found = os.fstat(fd)
-        part = cls(fd, path, final, file_perm, thin, (found.st_dev, found.st_ino))
-        part.direct = part._set_direct(on=True)
-        return part
+    def __init__(self, path: Path, final: Path, *, file_perm: int, thin: bool) -> None:
+        self.path, self.final = path, final
+        self.file_perm, self.thin = file_perm, thin
+        self.size = self.flushed = 0
+        self.lock = threading.RLock()
+        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, file_perm or 0o666)
+        self.identity = os.fstat(self.fd)
+        self.direct = self._set_direct(on=True)
 
     def _set_direct(self, *, on: bool) -> bool:
         """Whether it is so now: not every file system knows ``O_DIRECT``."""
@@ -78,21 +69,16 @@ class PartFile:
 
     def _write_all(self, data: memoryview) -> None:
         while data:
-            tail = len(data) % ALIGNMENT if self.direct else 0
-            if tail == len(data):
+            whole = len(data) - len(data) % ALIGNMENT
+            if self.direct and not whole:
                 self.direct = self._set_direct(on=False)
-                continue
-            data = data[self._write_some(data[: len(data) - tail]) :]
-
-    def _write_some(self, data: memoryview) -> int:
-        try:
-            return os.write(self.fd, data)
-        except OSError as error:
-            # Not aligned in memory, or the file system wants larger blocks.
-            if not self.direct or error.errno != errno.EINVAL:
-                raise
-            self.direct = self._set_direct(on=False)
-            return os.write(self.fd, data)
+            try:
+                data = data[os.write(self.fd, data[:whole] if self.direct else data) :]
+            except OSError as error:
+                # Not aligned in memory, or the file system wants larger blocks.
+                if not self.direct or error.errno != errno.EINVAL:
+                    raise
+                self.direct = self._set_direct(on=False)
 
     def _write_thin(self, data: memoryview) -> None:
         """Skip over blocks of zeros: at the end the file must be truncated to its size."""
@@ -106,8 +92,7 @@ class PartFile:
             start = end
 
     def _start_write_back(self) -> None:
-        # On Linux this advice starts the write-back of dirty pages without waiting for it; unlike fdatasync
-        # it swallows no error.
+        # On Linux this advice starts the write-back of dirty pages without waiting for it; unlike fdatasync it swallows no error.
         if self.size - self.flushed >= _WRITE_BACK:
             os.posix_fadvise(self.fd, self.flushed, self.size - self.flushed, os.POSIX_FADV_DONTNEED)
             self.flushed = self.size
@@ -137,8 +122,7 @@ class PartFile:
 
     def _remove_ours(self, path: Path) -> bool:
         with suppress(FileNotFoundError):
-            found = path.stat(follow_symlinks=False)
-            if (found.st_dev, found.st_ino) == self.identity:
+            if os.path.samestat(path.stat(follow_symlinks=False), self.identity):
                 path.unlink()
                 return True
         return False

@@ -149,7 +149,7 @@ class WriteContract(ReadContract):
 
     async def listed(self, store: Store) -> list[StoredObject]:
         assert isinstance(store, Listable)
-        return [item async for item in store.objects()]
+        return [item async for some in store.objects() for item in some]
 
     @in_loop
     async def test_pieces_make_the_whole(self, store: Store) -> None:

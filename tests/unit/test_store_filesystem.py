@@ -154,7 +154,7 @@ async def test_priority(tmp_path: Path) -> None:
     store = FilesystemStore("file", [(tmp_path / "low", 1), (tmp_path / "high", 5), (tmp_path / "zero", 0)])
     path = await put(store, b"abc")
     assert path.parent == tmp_path / "high"
-    assert [item.url async for item in store.objects()] == [f"file://{path}"]
+    assert [item.url async for some in store.objects() for item in some] == [f"file://{path}"]
 
 
 @in_loop
