@@ -21,8 +21,9 @@ from image_service.api.middleware.request_id import put_request_id, request_id_o
 from image_service.api.routing import split
 from image_service.context import RequestContext
 from image_service.errors import ImageServiceError
+from image_service.model import Status
 from image_service.operations.service import Service
-from image_service.operations.sweep import finish_deletes, sweep_dead_uploads
+from image_service.operations.sweep import scrub, sweep_dead_uploads
 from image_service.registry.interface import Registry
 from image_service.store.stores import Stores
 
@@ -68,7 +69,7 @@ class ImageApi:
 
 def make_api_app(conf: cfg.ConfigOpts, registry: Registry, stores: Stores) -> web.Application:
     """The application of one worker process. It owns ``registry`` and ``stores`` and closes them when it ends."""
-    service = Service.from_config(conf, registry, stores)
+    service = Service(conf, registry, stores)
     api = ImageApi(service, ApiSettings.from_config(conf), make_authenticator(conf))
     app = web.Application(client_max_size=0)
     app.router.add_route("*", "/{path:.*}", api, expect_handler=receiving.expect)
@@ -94,7 +95,7 @@ async def _sweep(service: Service) -> None:
     while True:
         try:
             await sweep_dead_uploads(service.registry, service.stores, service.upload_lease)
-            await finish_deletes(service.registry, service.stores, service.upload_lease)
+            await scrub(service.registry, service.stores, Status.DELETED, service.upload_lease)
         except ImageServiceError as error:
             LOG.warning("the sweep of dead uploads will be tried again: %s", error.message)
         except Exception:

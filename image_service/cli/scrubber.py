@@ -16,7 +16,7 @@ from oslo_config import cfg
 
 from image_service import __version__, config, log
 from image_service.errors import ImageServiceError
-from image_service.model import now
+from image_service.model import Status, now
 from image_service.operations import sweep
 from image_service.registry.interface import Registry
 from image_service.registry.opening import open_registry
@@ -89,10 +89,12 @@ async def _repeat(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Regi
 async def _once(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Registry, stores: Stores) -> bool:
     """One pass; whether all is well."""
     await _dead_uploads(conf, args, registry, stores)
-    scrubbed = await sweep.finish_deletes(registry, stores, conf.upload_lease, dry_run=args.dry_run)
-    scrubbed += await sweep.scrub_pending(registry, stores, conf.scrub_time, at_once=conf.scrub_pool_size, dry_run=args.dry_run)
-    _say(args, scrubbed.removed, "removed image {}")
-    _say(args, scrubbed.failed, "could not remove image {}: see the log", change=False)
+    failed = []
+    for status, older_than in ((Status.DELETED, conf.upload_lease), (Status.PENDING_DELETE, conf.scrub_time)):
+        scrubbed = await sweep.scrub(registry, stores, status, older_than, at_once=conf.scrub_pool_size, dry_run=args.dry_run)
+        _say(args, scrubbed.removed, "removed image {}")
+        _say(args, scrubbed.failed, "could not remove image {}: see the log", change=False)
+        failed += scrubbed.failed
     found = await sweep.reconcile(registry, stores, conf.upload_lease, dry_run=args.dry_run, trust_registry=args.trust_registry)
     orphans = [f"{item.image_id} ({item.size} bytes{', unfinished' if item.upload_id else ''})" for item in found.orphans]
     if found.suspicious:
@@ -101,7 +103,7 @@ async def _once(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Regist
     else:
         _say(args, orphans, "removed orphaned bytes of {}")
     _say(args, [f"{image}: {problem}" for image, problem in found.lost.items()], "LOST DATA of image {}", change=False)
-    return not (scrubbed.failed or found.lost or found.suspicious)
+    return not (failed or found.lost or found.suspicious)
 
 
 async def _dead_uploads(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Registry, stores: Stores) -> None:

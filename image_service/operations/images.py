@@ -7,29 +7,24 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 
 from image_service import faults
 from image_service.context import RequestContext
-from image_service.errors import (
-    DataMissing,
-    Forbidden,
-    InvalidValue,
-    NotFound,
-    ProtectedImage,
-    StoreInUse,
-    WrongStatus,
-)
-from image_service.model import Image, Location, Status, Visibility, new_id
+from image_service.errors import DataMissing, Forbidden, InvalidValue, NotFound, ProtectedImage, StoreInUse, WrongStatus
+from image_service.model import Image, Status, Visibility, new_id
 from image_service.operations import lifecycle, policy
 from image_service.operations.service import Service
-from image_service.registry.interface import ImageChange, ImageQuery
+from image_service.registry.interface import ImageChange, ImageQuery, Registry
+from image_service.store.stores import Stores
 
 LOG = logging.getLogger(__name__)
 
 MAX_NAME = 255
 MAX_INTEGER = 2**31 - 1
 _AMAZON = ("ami", "ari", "aki")
+_PAGE = 200
 
 
 def require_uuid(image_id: str) -> str:
@@ -52,8 +47,8 @@ def check_attributes(service: Service, image: Image) -> None:
     if any(len(name) > MAX_NAME for name in (*image.properties, *image.tags)):
         raise InvalidValue(f"The name of a property, and a tag, may have {MAX_NAME} characters.")
     _check_texts(image.name, image.owner, *image.properties, *image.properties.values(), *image.tags)
-    service.limits.check_properties(len(image.properties))
-    service.limits.check_tags(len(image.tags))
+    service.limits.check_count("properties", len(image.properties))
+    service.limits.check_count("tags", len(image.tags))
 
 
 def _check_texts(*texts: str | None) -> None:
@@ -62,7 +57,7 @@ def _check_texts(*texts: str | None) -> None:
         raise InvalidValue("A text may not have zero bytes in it.")
 
 
-def _check_format(kind: str, value: str | None, allowed: tuple[str, ...]) -> None:
+def _check_format(kind: str, value: str | None, allowed: list[str]) -> None:
     if value is not None and value not in allowed:
         raise InvalidValue(f"Invalid {kind} format '{value}' for image. It must be one of {', '.join(allowed)}.")
 
@@ -123,6 +118,22 @@ async def listing(service: Service, query: ImageQuery) -> list[Image]:
     return await service.registry.list_images(query)
 
 
+async def pages(registry: Registry, query: ImageQuery) -> AsyncIterator[list[Image]]:
+    """Everything that ``query`` finds, page by page."""
+    query = replace(query, limit=_PAGE)
+    while page := await registry.list_images(query):
+        yield page
+        query = replace(query, marker=page[-1].id)
+
+
+async def with_bytes(registry: Registry) -> AsyncIterator[Image]:
+    """Every image that must have bytes."""
+    for status in sorted(lifecycle.READABLE):
+        async for page in pages(registry, ImageQuery(equal={"status": status})):
+            for image in page:
+                yield image
+
+
 async def change(service: Service, context: RequestContext, image: Image, wanted: Image) -> Image:
     """Make ``image`` (from :func:`to_change`) what ``wanted`` says; only what differs is written.
 
@@ -151,9 +162,7 @@ _CHANGEABLE = (
 def _difference(old: Image, new: Image) -> ImageChange:
     return ImageChange(
         values={key: getattr(new, key) for key in _CHANGEABLE if getattr(new, key) != getattr(old, key)},
-        set_properties={
-            name: value for name, value in new.properties.items() if name not in old.properties or old.properties[name] != value
-        },
+        set_properties={name: value for name, value in new.properties.items() if (name, value) not in old.properties.items()},
         remove_properties=tuple(name for name in old.properties if name not in new.properties),
         tags=new.tags if set(new.tags) != set(old.tags) else None,
     )
@@ -176,36 +185,33 @@ async def delete(service: Service, image: Image) -> Image:
         raise NotFound(f"Failed to find image {image.id} to delete: it is deleted already.")
     later = service.delayed_delete and bool(image.locations)
     target = Status.PENDING_DELETE if later else Status.DELETED
-    marked = await _mark(service, image, target)
+    try:
+        marked = await _move(service, image, target, lifecycle.sources(target))
+    except WrongStatus:
+        raise NotFound(f"Failed to find image {image.id} to delete: another request deleted it.") from None
     faults.point("delete.after-status")
     if later:
         return marked
     try:
-        await remove_bytes(service, marked.locations)
+        await remove_bytes(service.stores, marked)
     except (StoreInUse, Forbidden):
-        await service.registry.update_image(image.id, ImageChange({"status": image.status}), from_status={Status.DELETED})
+        await _move(service, image, image.status, {Status.DELETED})
         raise
     faults.point("delete.after-bytes")
     return await service.registry.delete_image(image.id)
 
 
-async def _mark(service: Service, image: Image, target: Status) -> Image:
-    try:
-        return await service.registry.update_image(
-            image.id, ImageChange({"status": target}), from_status=lifecycle.sources(target)
-        )
-    except WrongStatus:
-        raise NotFound(f"Failed to find image {image.id} to delete: another request deleted it.") from None
+async def _move(service: Service, image: Image, target: Status, sources: Collection[Status]) -> Image:
+    return await service.registry.update_image(image.id, ImageChange({"status": target}), from_status=sources)
 
 
-async def remove_bytes(service: Service, locations: list[Location]) -> None:
-    """Remove what lies at these locations; what is gone already, or lies in a read-only store, is no error."""
-    for location in locations:
-        store = service.stores.for_location(location)
+async def remove_bytes(stores: Stores, image: Image) -> None:
+    """Remove the bytes of a deleted image; what is gone already, or lies in a read-only store, is no error."""
+    for location in image.locations:
         try:
-            await store.delete(location.url)
+            await stores.for_location(location).delete(location.url)
         except DataMissing:
-            LOG.warning("bytes of a deleted image were gone already from store %s", store.name)
+            LOG.warning("the bytes of deleted image %s were gone already", image.id)
 
 
 # -- actions and tags --
@@ -219,7 +225,7 @@ async def set_deactivated(service: Service, image: Image, deactivated: bool) -> 
     verb = "deactivate" if deactivated else "reactivate"
     if image.status is not source:
         raise Forbidden(f"Not allowed to {verb} image in status '{image.status}'.")
-    await service.registry.update_image(image.id, ImageChange({"status": target}), from_status={source})
+    await _move(service, image, target, {source})
 
 
 async def add_tag(service: Service, image: Image, tag: str) -> None:
@@ -228,7 +234,7 @@ async def add_tag(service: Service, image: Image, tag: str) -> None:
         raise InvalidValue(f"A tag may have {MAX_NAME} characters, this one has {len(tag)}.")
     _check_texts(tag)
     if tag not in image.tags:
-        service.limits.check_tags(len(image.tags) + 1)
+        service.limits.check_count("tags", len(image.tags) + 1)
         await service.registry.update_image(image.id, ImageChange(add_tags=(tag,)))
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from image_service.context import RequestContext
 from image_service.errors import Forbidden, InvalidValue, NotFound
 from image_service.model import Image, Member, MemberStatus, Visibility
-from image_service.operations import policy
+from image_service.operations import images, policy
 from image_service.operations.service import Service
 
 MAX_MEMBER = 255
@@ -31,26 +33,36 @@ async def listing(service: Service, context: RequestContext, image: Image) -> li
 
 async def listing_v2(service: Service, context: RequestContext, image: Image) -> list[Member]:
     """As :func:`listing`; ``Forbidden`` unless the image is shared."""
-    if image.visibility is not Visibility.SHARED:
-        raise Forbidden("Only shared images have members.")
+    policy.require_shared(image)
     return await listing(service, context, image)
 
 
 async def show_v2(service: Service, context: RequestContext, image: Image, member_id: str) -> Member:
     """One member; ``NotFound`` when there is none that the asker may see."""
-    if image.visibility is Visibility.SHARED:
-        for member in await listing(service, context, image):
-            if member.member_id == member_id:
-                return member
-    raise NotFound(f"{member_id} is not in the member list of image {image.id}.")
+    if image.visibility is Visibility.SHARED and _may_know(context, image, member_id):
+        member = await service.registry.get_member(image.id, member_id)
+        if member is not None:
+            return member
+    raise _no_member(image, member_id)
+
+
+def _may_know(context: RequestContext, image: Image, member_id: str) -> bool:
+    return context.is_admin or policy.owns(context, image) or context.project == member_id
+
+
+def _no_member(image: Image, member_id: str) -> NotFound:
+    return NotFound(f"{member_id} is not in the member list of image {image.id}.")
 
 
 async def add_v2(service: Service, context: RequestContext, image: Image, member_id: object) -> Member:
     """Share the image with one more project, ``pending``. ``Forbidden``, ``InvalidValue``, ``Duplicate``, ``LimitExceeded``."""
     policy.require_sharing(context, image)
-    wanted = check_member_id(member_id)
-    service.limits.check_members(len(await service.registry.list_members(image.id)) + 1)
-    return await service.registry.create_member(Member(image.id, wanted))
+    return await _add(service, Member(image.id, check_member_id(member_id)))
+
+
+async def _add(service: Service, member: Member) -> Member:
+    service.limits.check_count("members", len(await service.registry.list_members(member.image_id)) + 1)
+    return await service.registry.create_member(member)
 
 
 async def answer_v2(service: Service, context: RequestContext, image: Image, member_id: str, status: object) -> Member:
@@ -66,14 +78,13 @@ async def answer_v2(service: Service, context: RequestContext, image: Image, mem
 
 async def remove_v2(service: Service, context: RequestContext, image: Image, member_id: str) -> None:
     """Stop sharing with a project. ``Forbidden`` unless owner or administrator, ``NotFound``."""
-    shared = image.visibility is Visibility.SHARED
-    if shared and not context.is_admin and not policy.owns(context, image) and context.project != member_id:
-        raise NotFound(f"{member_id} is not in the member list of image {image.id}.")
+    if image.visibility is Visibility.SHARED and not _may_know(context, image, member_id):
+        raise _no_member(image, member_id)
     policy.require_sharing(context, image)
     await service.registry.delete_member(image.id, member_id)
 
 
-# -- API v1 and registry --
+# -- API v1 --
 
 
 async def put_v1(service: Service, context: RequestContext, image: Image, member_id: str, can_share: bool | None) -> None:
@@ -82,8 +93,7 @@ async def put_v1(service: Service, context: RequestContext, image: Image, member
     check_member_id(member_id)
     member = await service.registry.get_member(image.id, member_id)
     if member is None:
-        service.limits.check_members(len(await service.registry.list_members(image.id)) + 1)
-        await service.registry.create_member(Member(image.id, member_id, bool(can_share)))
+        await _add(service, Member(image.id, member_id, bool(can_share)))
     elif can_share is not None:
         member.can_share = can_share
         await service.registry.update_member(member)
@@ -92,22 +102,16 @@ async def put_v1(service: Service, context: RequestContext, image: Image, member
 async def replace_v1(service: Service, context: RequestContext, image: Image, members: dict[str, bool | None]) -> None:
     """Make these the only members: id -> can_share (None: as in :func:`put_v1`)."""
     await policy.require_sharing_v1(context, image, service.registry.get_member)
-    service.limits.check_members(len(members))
-    old = {member.member_id: member for member in await service.registry.list_members(image.id)}
-    wanted = []
-    for member_id, can_share in members.items():
-        member = old.get(check_member_id(member_id)) or Member(image.id, member_id)
-        member.can_share = member.can_share if can_share is None else can_share
-        wanted.append(member)
-    await service.registry.replace_members(image.id, wanted)
+    service.limits.check_count("members", len(members))
+    old = {member.member_id: member.can_share for member in await service.registry.list_members(image.id)}
+    said = {name: old.get(name, False) if can_share is None else can_share for name, can_share in members.items()}
+    await service.registry.replace_members(image.id, [Member(image.id, name, can_share) for name, can_share in said.items()])
 
 
 async def remove_v1(service: Service, context: RequestContext, image: Image, member_id: str) -> None:
     """Remove a member; a member may remove itself. ``NotFound`` when it is none."""
     if context.project != member_id:
         await policy.require_sharing_v1(context, image, service.registry.get_member)
-    if await service.registry.get_member(image.id, member_id) is None:
-        raise NotFound("Membership could not be found.")
     await service.registry.delete_member(image.id, member_id)
 
 
@@ -118,10 +122,7 @@ async def shared_with(service: Service, context: RequestContext, member_id: str)
         return memberships
     seen = []
     for membership in memberships:
-        image = await service.registry.get_image(membership.image_id)
-        try:
-            await policy.require_visible(context, image, service.registry.get_member, v1=True)
-        except NotFound:
-            continue
-        seen.append(membership)
+        with suppress(NotFound):
+            await images.show(service, context, membership.image_id, v1=True)
+            seen.append(membership)
     return seen

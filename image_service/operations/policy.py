@@ -7,6 +7,7 @@ registry turns into SQL. An image that may not be seen does not exist for who as
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from image_service.context import RequestContext
 from image_service.errors import Forbidden, InvalidValue, NotAuthenticated, NotFound
@@ -32,12 +33,9 @@ async def require_visible(context: RequestContext, image: Image, find_member: Me
     """
     if not v1 and not _has_role(context):
         raise NotFound(f"No image found with ID {image.id}.")
-    if context.is_admin or image.visibility in EVERYONE_READS or owns(context, image):
+    if context.is_admin or image.visibility in EVERYONE_READS or owns(context, image) or (v1 and image.owner is None):
         return
-    if v1 and image.owner is None:
-        return
-    shared = image.visibility is Visibility.SHARED and context.project is not None
-    if shared and context.project and await find_member(image.id, context.project) is not None:
+    if image.visibility is Visibility.SHARED and context.project and await find_member(image.id, context.project):
         return
     raise NotFound(f"No image found with ID {image.id}.")
 
@@ -111,15 +109,17 @@ def visible_v2(
         return None if context.is_admin else (*reasons, Visible((Visibility.COMMUNITY,)))
     if context.is_admin or visibility in EVERYONE_READS:
         return (Visible((visibility,)),)
-    return tuple(_only(reason, visibility) for reason in reasons if not reason.visibilities or visibility in reason.visibilities)
+    fitting = [reason for reason in reasons if not reason.visibilities or visibility in reason.visibilities]
+    return tuple(replace(reason, visibilities=(visibility,)) for reason in fitting)
 
 
 def _reasons_v2(context: RequestContext, status: str | None) -> tuple[Visible, ...]:
-    own = () if context.project is None else (Visible(owner=context.project),)
+    if context.project is None:
+        return (Visible(NOT_COMMUNITY if context.is_admin else (Visibility.PUBLIC,)),)
+    own = Visible(owner=context.project)
     if context.is_admin:
-        return (Visible(NOT_COMMUNITY), *own)
-    shared = () if context.project is None else (_shared(context.project, status),)
-    return (Visible((Visibility.PUBLIC,)), *own, *shared)
+        return (Visible(NOT_COMMUNITY), own)
+    return (Visible((Visibility.PUBLIC,)), own, _shared(context.project, status))
 
 
 def visible_v1(context: RequestContext, is_public: bool | None = None, *, given: bool = False) -> tuple[Visible, ...] | None:
@@ -145,10 +145,6 @@ def _shared(project: str, status: str | None) -> Visible:
     return Visible((Visibility.SHARED,), member=project, member_status=status)
 
 
-def _only(reason: Visible, visibility: str) -> Visible:
-    return Visible((visibility,), reason.owner, reason.member, reason.member_status)
-
-
 def _check_choice(name: str, value: str | None, choices: list[str]) -> None:
     if value is not None and value not in choices:
         raise InvalidValue(f"Invalid {name} value: {value}. It must be one of {', '.join(choices)}.")
@@ -157,17 +153,20 @@ def _check_choice(name: str, value: str | None, choices: list[str]) -> None:
 # -- members --
 
 
-def require_sharing(context: RequestContext, image: Image) -> None:
-    """API v2: raise ``Forbidden`` unless the image is shared and the asker may say with whom."""
+def require_shared(image: Image) -> None:
+    """API v2: raise ``Forbidden`` unless the image is shared."""
     if image.visibility is not Visibility.SHARED:
         raise Forbidden("Only shared images have members.")
+
+
+def require_sharing(context: RequestContext, image: Image) -> None:
+    """API v2: raise ``Forbidden`` unless the image is shared and the asker may say with whom."""
+    require_shared(image)
     require_change(context, image)
 
 
 async def require_sharing_v1(context: RequestContext, image: Image, find_member: MemberLookup) -> None:
-    """API v1 and registry: the owner, an administrator and a member with ``can_share`` may share; others are told 404 (contract
-    A.11).
-    """
+    """API v1 and registry: the owner, an administrator and a member with ``can_share`` may share; others get 404 (A.11)."""
     if context.is_admin or owns(context, image):
         return
     if context.project is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
 
 from oslo_config import cfg
 
@@ -16,33 +15,19 @@ from image_service.store.stores import Stores
 LOG = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
 class Service:
-    """The domain's side of a process. ``upload_lease`` is in seconds."""
+    """The domain's side of a process; the options are read once. ``upload_lease`` is in seconds."""
 
-    registry: Registry
-    stores: Stores
-    limits: Limits
-    disk_formats: tuple[str, ...]
-    container_formats: tuple[str, ...]
-    hashing_algorithm: str
-    upload_lease: float
-    delayed_delete: bool
-    background: set[asyncio.Task[None]] = field(default_factory=set)
-
-    @classmethod
-    def from_config(cls, conf: cfg.ConfigOpts, registry: Registry, stores: Stores) -> Service:
-        """Read the options once."""
-        return cls(
-            registry=registry,
-            stores=stores,
-            limits=Limits.from_config(conf),
-            disk_formats=tuple(conf.image_format.disk_formats),
-            container_formats=tuple(conf.image_format.container_formats),
-            hashing_algorithm=conf.hashing_algorithm,
-            upload_lease=conf.upload_lease,
-            delayed_delete=conf.delayed_delete,
-        )
+    def __init__(self, conf: cfg.ConfigOpts, registry: Registry, stores: Stores) -> None:
+        self.registry = registry
+        self.stores = stores
+        self.limits = Limits(conf)
+        self.disk_formats: list[str] = conf.image_format.disk_formats
+        self.container_formats: list[str] = conf.image_format.container_formats
+        self.hashing_algorithm: str = conf.hashing_algorithm
+        self.upload_lease: float = conf.upload_lease
+        self.delayed_delete: bool = conf.delayed_delete
+        self.background: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[None, None, None], name: str) -> None:
         """Run ``work`` after the answer was sent; what it raises is logged, for nobody waits for it."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from image_service.errors import DataMissing, ImageServiceError, NotFound, UploadLost, WrongStatus
 from image_service.model import Image, Location, Status, UploadLease, now
+from image_service.operations.images import pages, remove_bytes, with_bytes
 from image_service.operations.uploads import failure
 from image_service.registry.interface import ImageChange, ImageQuery, Registry, TimeFilter
 from image_service.store.interface import Listable, Store, StoredObject
@@ -22,10 +23,9 @@ from image_service.store.stores import Stores
 
 LOG = logging.getLogger(__name__)
 
-_PAGE = 200
 # More unknown files than this, and more than half of all: the registry is likely not the one that belongs to the store.
 _SUSPICIOUS = 10
-_WITHOUT_BYTES = frozenset({Status.QUEUED, Status.KILLED})
+_WITHOUT_BYTES = frozenset({None, Status.QUEUED, Status.KILLED})
 
 
 # -- dead uploads --
@@ -40,7 +40,9 @@ async def sweep_dead_uploads(registry: Registry, stores: Stores, lease_seconds: 
     done = []
     for lease in await registry.claim_dead_uploads(lease_seconds):
         try:
-            if not await _has_bytes(registry, lease.image_id):
+            image = await registry.get_image(lease.image_id, include_deleted=True)
+            # Where somebody gave the image a location while the lease was held (registry API v1), its file may be that one.
+            if image.deleted or not image.locations:
                 await stores.get(lease.store).discard(lease.image_id, None)
             await registry.end_upload(lease.image_id, lease.upload_id, failure(lease.kind))
         except UploadLost:
@@ -53,12 +55,6 @@ async def sweep_dead_uploads(registry: Registry, stores: Stores, lease_seconds: 
     return done
 
 
-async def _has_bytes(registry: Registry, image_id: str) -> bool:
-    """Whether somebody gave the image a location while the lease was held (registry API v1); then its file may be that one."""
-    image = await registry.get_image(image_id, include_deleted=True)
-    return bool(image.locations) and not image.deleted
-
-
 # -- deletes --
 
 
@@ -69,25 +65,15 @@ class Scrubbed:
     removed: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
-    def __add__(self, other: Scrubbed) -> Scrubbed:
-        return Scrubbed(self.removed + other.removed, self.failed + other.failed)
 
-
-async def finish_deletes(registry: Registry, stores: Stores, older_than: float, *, dry_run: bool = False) -> Scrubbed:
-    """Finish deletes that were cut short: status ``deleted`` for ``older_than`` seconds, but not soft-deleted."""
-    return await _scrub(registry, stores, Status.DELETED, older_than, at_once=1, dry_run=dry_run)
-
-
-async def scrub_pending(
-    registry: Registry, stores: Stores, scrub_time: float, *, at_once: int = 1, dry_run: bool = False
+async def scrub(
+    registry: Registry, stores: Stores, status: Status, older_than: float, *, at_once: int = 1, dry_run: bool = False
 ) -> Scrubbed:
-    """Delete images that were marked ``pending_delete`` at least ``scrub_time`` seconds ago, ``at_once`` at a time."""
-    return await _scrub(registry, stores, Status.PENDING_DELETE, scrub_time, at_once=at_once, dry_run=dry_run)
+    """Remove the images that were given ``status`` at least ``older_than`` seconds ago, ``at_once`` at a time.
 
-
-async def _scrub(
-    registry: Registry, stores: Stores, status: Status, older_than: float, *, at_once: int, dry_run: bool
-) -> Scrubbed:
+    ``pending_delete``: those that are deleted later (delayed_delete). ``deleted``: deletes that were cut short; those that were
+    not are soft-deleted and not found.
+    """
     result = Scrubbed()
     places = asyncio.Semaphore(at_once)
 
@@ -105,8 +91,7 @@ async def _scrub(
         result.removed.append(image.id)
 
     since = TimeFilter("updated_at", "lte", now() - timedelta(seconds=older_than))
-    query = ImageQuery(equal={"status": status}, times=(since,), limit=_PAGE)
-    async for page in _pages(registry, query):
+    async for page in pages(registry, ImageQuery(equal={"status": status}, times=(since,))):
         await asyncio.gather(*(one(image) for image in page))
     return result
 
@@ -115,18 +100,8 @@ async def _remove(registry: Registry, stores: Stores, image: Image) -> None:
     if image.status is not Status.DELETED:
         # First, so that a restored image keeps its bytes, and of two processes only one goes on.
         await registry.update_image(image.id, ImageChange({"status": Status.DELETED}), from_status={image.status})
-    for location in image.locations:
-        try:
-            await stores.for_location(location).delete(location.url)
-        except DataMissing:
-            LOG.info("the bytes of image %s were gone already", image.id)
+    await remove_bytes(stores, image)
     await registry.delete_image(image.id)
-
-
-async def _pages(registry: Registry, query: ImageQuery) -> AsyncIterator[list[Image]]:
-    while page := await registry.list_images(query):
-        yield page
-        query = replace(query, marker=page[-1].id)
 
 
 # -- bytes and images that lost each other --
@@ -157,11 +132,12 @@ async def reconcile(
     findings = Findings()
     for store in stores.all():
         await _reconcile_store(registry, store, older_than, findings, remove=not dry_run, trust=trust_registry)
-    async for image, location in _with_bytes(registry):
-        problem = await _problem(stores, image, location)
-        if problem is not None:
-            LOG.error("LOST DATA: image %s: %s", image.id, problem)
-            findings.lost[image.id] = problem
+    async for image in with_bytes(registry):
+        for location in image.locations:
+            problem = await _problem(stores, image, location)
+            if problem is not None:
+                LOG.error("LOST DATA: image %s: %s", image.id, problem)
+                findings.lost[image.id] = problem
     return findings
 
 
@@ -172,13 +148,11 @@ async def _reconcile_store(
         return
     orphans, unknown, finished = [], 0, 0
     async for batch in store.objects():
-        held = await _held(registry)
-        statuses = await registry.known_image_ids([item.image_id for item in batch])
-        for item in batch:
-            finished += item.upload_id is None
-            if _is_orphan(item, held, statuses) and now() - item.modified_at > timedelta(seconds=older_than):
+        finished += sum(item.upload_id is None for item in batch)
+        for item, status in await _orphans(registry, batch):
+            if now() - item.modified_at > timedelta(seconds=older_than):
                 orphans.append(item)
-                unknown += item.upload_id is None and item.image_id not in statuses
+                unknown += item.upload_id is None and status is None
     findings.orphans += orphans
     if unknown > max(_SUSPICIOUS, finished // 2) and not trust:
         LOG.error("store %s: %d of %d images are unknown to the registry: nothing is removed", store.name, unknown, finished)
@@ -189,48 +163,34 @@ async def _reconcile_store(
         findings.removed = True
 
 
-async def _held(registry: Registry) -> set[str]:
-    return {lease.image_id for lease in await registry.live_uploads()}
-
-
-def _is_orphan(item: StoredObject, held: set[str], statuses: dict[str, Status]) -> bool:
-    """Bytes that no image has and no lease protects: part files, and whole files of images that have no bytes, or of none."""
-    if item.image_id in held:
-        return False
-    return item.upload_id is not None or statuses.get(item.image_id, Status.QUEUED) in _WITHOUT_BYTES
+async def _orphans(registry: Registry, items: list[StoredObject]) -> list[tuple[StoredObject, Status | None]]:
+    """Bytes that no image has and no lease protects, with the status of the image that they are named after: part files, and
+    whole files of images that have no bytes, or of none.
+    """
+    # The leases first: an upload that begins in between is seen as saving.
+    held = {lease.image_id for lease in await registry.live_uploads()}
+    statuses = await registry.known_image_ids([item.image_id for item in items])
+    named = [(item, statuses.get(item.image_id)) for item in items if item.image_id not in held]
+    return [(item, status) for item, status in named if item.upload_id is not None or status in _WITHOUT_BYTES]
 
 
 async def _remove_orphan(registry: Registry, store: Store, item: StoredObject) -> None:
     """Look again first: since the listing, an upload to this very image may have begun, or ended well."""
-    held = await _held(registry)  # before the status: an upload that begins in between is seen as saving
-    if not _is_orphan(item, held, await registry.known_image_ids([item.image_id])):
+    if not await _orphans(registry, [item]):
         return
     LOG.warning("removing orphaned bytes from store %s: image %s, %d bytes", store.name, item.image_id, item.size)
     if item.upload_id is not None:
         await store.discard(item.image_id, item.upload_id)
         return
-    try:
+    with suppress(DataMissing):  # another process was faster
         await store.delete(item.url)
-    except DataMissing:
-        LOG.info("the orphaned bytes of image %s were gone already", item.image_id)
-
-
-async def _with_bytes(registry: Registry) -> AsyncIterator[tuple[Image, Location]]:
-    """Every image that must have bytes, with each of its locations."""
-    for status in (Status.ACTIVE, Status.DEACTIVATED):
-        async for page in _pages(registry, ImageQuery(equal={"status": status}, limit=_PAGE)):
-            for image in page:
-                for location in image.locations:
-                    yield image, location
 
 
 async def _problem(stores: Stores, image: Image, location: Location) -> str | None:
     """What is wrong with the bytes of an image in a store that we write to; None when nothing is."""
     try:
         store = stores.for_location(location)
-        if store.read_only:
-            return None
-        size = await store.size(location.url)
+        size = image.size if store.read_only else await store.size(location.url)
     except ImageServiceError as error:
         return error.message
     return f"it should have {image.size} bytes, the store has {size}" if size != image.size else None

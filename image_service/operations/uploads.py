@@ -117,7 +117,7 @@ async def _check_quota_again(service: Service, image: Image, size: int) -> None:
     if service.limits.storage > 0:
         said = ImageChange({"size": size})
         owner = (await service.registry.update_image(image.id, said, from_status={Status.SAVING})).owner
-        await service.limits.check_storage(service.registry, owner)
+        await service.limits.require_storage(service.registry, owner, 0)
 
 
 def _finished(service: Service, image: Image, upload: Upload, received: Received, stored: Stored) -> ImageChange:

@@ -7,13 +7,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from image_service.errors import ImageServiceError, InvalidValue
-from image_service.model import Image, Location, Status
-from image_service.registry.interface import ImageQuery, Registry
-from image_service.store.interface import Stored, StoreWriter
+from image_service.model import Image, Location
+from image_service.operations.images import with_bytes
+from image_service.registry.interface import Registry
 from image_service.store.stores import Stores
 from image_service.transfer.receive import Received, receive
-
-_PAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,29 +23,12 @@ class Verdict:
     problem: str | None = None
 
 
-class _Nowhere(StoreWriter):
-    """Takes bytes that are only to be hashed."""
-
-    async def write(self, data: bytes | bytearray | memoryview) -> None:
-        pass
-
-    async def commit(self) -> Stored:
-        raise NotImplementedError
-
-    async def abort(self) -> None:
-        pass
-
-
 async def verify(registry: Registry, stores: Stores, share: float = 1.0) -> AsyncIterator[Verdict]:
     """A verdict on each location of the images that have bytes, or of a random ``share`` (0 to 1) of these images."""
-    for status in (Status.ACTIVE, Status.DEACTIVATED):
-        marker = None
-        while page := await registry.list_images(ImageQuery(equal={"status": status}, limit=_PAGE, marker=marker)):
-            marker = page[-1].id
-            for image in page:
-                if random.random() < share:  # noqa: S311 - a sample, not a secret
-                    for location in image.locations:
-                        yield await _verify_one(stores, image, location)
+    async for image in with_bytes(registry):
+        if random.random() < share:  # noqa: S311 - a sample, not a secret
+            for location in image.locations:
+                yield await _verify_one(stores, image, location)
 
 
 async def _verify_one(stores: Stores, image: Image, location: Location) -> Verdict:
@@ -55,8 +36,7 @@ async def _verify_one(stores: Stores, image: Image, location: Location) -> Verdi
     try:
         store = stores.for_location(location)
         name = store.name
-        algorithm = image.os_hash_algo or "sha512"
-        received = await receive(store.read(location.url), _Nowhere(), algorithm=algorithm, cap=None)
+        received = await receive(store.read(location.url), None, algorithm=image.os_hash_algo or "sha512", cap=None)
     except ImageServiceError as error:
         return Verdict(image, name, error.message)
     except ValueError:

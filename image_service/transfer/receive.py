@@ -35,11 +35,11 @@ class Received:
     hash_value: str
 
 
-async def receive(source: AsyncIterator[bytes], writer: StoreWriter, *, algorithm: str, cap: int | None) -> Received:
-    """Write all of ``source`` to ``writer`` (not committed, not aborted: that is the caller's).
+async def receive(source: AsyncIterator[bytes], writer: StoreWriter | None, *, algorithm: str, cap: int | None) -> Received:
+    """Write all of ``source`` to ``writer`` (not committed, not aborted: that is the caller's); without one it is only hashed.
 
-    Raises what the source and the writer raise, and ``LimitExceeded`` over ``cap`` bytes; the threads are
-    quiet then. Memory: two turns and one chunk of the source, whatever the size.
+    Raises what the source and the writer raise, and ``LimitExceeded`` over ``cap`` bytes; the threads are quiet then. Memory:
+    two turns and one chunk of the source, whatever the size.
     """
     pipeline = _Pipeline(writer, Digests(algorithm))
     try:
@@ -51,7 +51,7 @@ async def receive(source: AsyncIterator[bytes], writer: StoreWriter, *, algorith
 
 
 class _Pipeline:
-    def __init__(self, writer: StoreWriter, digests: Digests) -> None:
+    def __init__(self, writer: StoreWriter | None, digests: Digests) -> None:
         self._writer = writer
         self._digests = digests
         self._size = 0
@@ -94,7 +94,9 @@ class _Pipeline:
             self._running = asyncio.ensure_future(self._turn(memoryview(full)[:end]))
 
     async def _turn(self, data: memoryview) -> None:
-        work = [self._writer.write(data), *self._digests.updates(data)]
+        work = self._digests.updates(data)
+        if self._writer is not None:
+            work.append(self._writer.write(data))
         results = await asyncio.gather(*work, return_exceptions=True)
         for result in results:
             if result is not None:

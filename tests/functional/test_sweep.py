@@ -190,12 +190,12 @@ def test_a_delete_that_was_cut_short(house: House, bytes_are_there: bool) -> Non
         await rooms.registry.update_image(image.id, ImageChange({"status": Status.DELETED}))
         if not bytes_are_there:
             (house.images / image.id).unlink()
-        assert (await sweep.finish_deletes(rooms.registry, rooms.stores, 60)).removed == []
-        assert (await sweep.finish_deletes(rooms.registry, rooms.stores, 0)).removed == [image.id]
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 60)).removed == []
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 0)).removed == [image.id]
         assert house.files() == {spared.id}
         found = await rooms.registry.get_image(image.id, include_deleted=True)
         assert (found.status, found.deleted) == (Status.DELETED, True)
-        assert (await sweep.finish_deletes(rooms.registry, rooms.stores, 0)).removed == []
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 0)).removed == []
 
     house.run(work)
 
@@ -205,11 +205,11 @@ def test_delayed_delete(house: House) -> None:
         spared, *marked = [await rooms.active() for _ in range(4)]
         for image in marked:
             await rooms.registry.update_image(image.id, ImageChange({"status": Status.PENDING_DELETE}))
-        assert (await sweep.scrub_pending(rooms.registry, rooms.stores, 60)).removed == []
-        seen = await sweep.scrub_pending(rooms.registry, rooms.stores, 0, dry_run=True)
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 60)).removed == []
+        seen = await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0, dry_run=True)
         assert len(seen.removed) == 3
         assert len(house.files()) == 4
-        passes = [sweep.scrub_pending(rooms.registry, rooms.stores, 0, at_once=2) for _ in range(3)]
+        passes = [sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0, at_once=2) for _ in range(3)]
         removed = [image_id for found in await asyncio.gather(*passes) for image_id in found.removed]
         assert sorted(removed) == sorted(image.id for image in marked)
         assert house.files() == {spared.id}
@@ -223,10 +223,10 @@ def test_a_folder_that_is_away_fails_and_is_tried_again(house: House) -> None:
         location = Location("swift://account/container/x")
         change = ImageChange({"status": Status.PENDING_DELETE}, locations=[location, *image.locations])
         await rooms.registry.update_image(image.id, change)
-        assert (await sweep.scrub_pending(rooms.registry, rooms.stores, 0)).failed == [image.id]
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0)).failed == [image.id]
         assert not (await rooms.registry.get_image(image.id)).deleted
         await rooms.registry.update_image(image.id, ImageChange(locations=image.locations))
-        assert (await sweep.finish_deletes(rooms.registry, rooms.stores, 0)).removed == [image.id]
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 0)).removed == [image.id]
 
     house.run(work)
 

@@ -97,7 +97,7 @@ class Images:
             wire.require_settable(name)
         checked = self._documents.check_image(attributes)
         # Tags are counted before duplicates go, as Glance does: a client that sends 129 has lost count.
-        call.service.limits.check_tags(len(checked.get("tags", ())))
+        call.service.limits.check_count("tags", len(checked.get("tags", ())))
         wanted = wire.with_attributes(Image(id="", owner=call.context.project), checked)
         policy.require_owner(call.context, wanted.owner)
         made = await images.create(call.service, call.context, wanted)
