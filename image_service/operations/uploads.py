@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from image_service import faults
 from image_service.errors import DataMismatch, ReadOnlyStore, RegistryUnavailable, UploadLost
@@ -36,13 +36,10 @@ class Upload:
     size: int | None = None
     checksum: str | None = None
     store: str | None = None
-    change: ImageChange = field(default_factory=ImageChange)
 
 
 def writable_store(service: Service, name: str | None) -> Store:
-    """The store called ``name`` or the default one. ``InvalidValue`` when there is none, ``ReadOnlyStore`` when it takes
-    nothing.
-    """
+    """The store called ``name`` or the default one. ``InvalidValue``: there is none; ``ReadOnlyStore``: it takes nothing."""
     store = service.stores.get(name) if name else service.stores.default
     if store.read_only:
         raise ReadOnlyStore("Error in store configuration. Adding images to store is disabled.")
@@ -86,7 +83,7 @@ async def run(service: Service, image: Image, upload: Upload, lease: UploadLease
             await _check_quota_again(service, image, received.size)
             stored = await writer.commit()
         faults.point("upload.before-active")
-        active = await service.registry.end_upload(image.id, lease.upload_id, _finished(service, image, upload, received, stored))
+        active = await service.registry.end_upload(image.id, lease.upload_id, _finished(service, image, received, stored))
     except RegistryUnavailable:
         # Whether the registry took the change is not known, so the bytes stay. If it did not, the sweep finds the lease and
         # cleans up.
@@ -120,9 +117,8 @@ async def _check_quota_again(service: Service, image: Image, size: int) -> None:
         await service.limits.require_storage(service.registry, owner, 0)
 
 
-def _finished(service: Service, image: Image, upload: Upload, received: Received, stored: Stored) -> ImageChange:
-    change = upload.change
-    change.values |= {
+def _finished(service: Service, image: Image, received: Received, stored: Stored) -> ImageChange:
+    values: dict[str, str | int | bool | None] = {
         "status": Status.ACTIVE,
         "size": received.size,
         "checksum": received.checksum,
@@ -130,8 +126,7 @@ def _finished(service: Service, image: Image, upload: Upload, received: Received
         "os_hash_value": received.hash_value,
         "virtual_size": received.size if image.disk_format == "raw" and received.size else None,
     }
-    change.locations = [Location(stored.url, stored.metadata)]
-    return change
+    return ImageChange(values, locations=[Location(stored.url, stored.metadata)])
 
 
 async def _give_up(service: Service, lease: UploadLease, writer: StoreWriter | None) -> None:
@@ -148,40 +143,37 @@ async def _give_up(service: Service, lease: UploadLease, writer: StoreWriter | N
 
 def failure(kind: UploadKind) -> ImageChange:
     """What a failed upload makes of its image."""
-    values: dict[str, str | int | bool | None] = {"status": lifecycle.after_failure(kind)}
-    if kind is UploadKind.V2:
-        values |= {"size": None, "checksum": None}
-    return ImageChange(values)
+    if kind is UploadKind.V1:
+        return ImageChange({"status": lifecycle.after_failure(kind)})
+    return ImageChange({"status": lifecycle.after_failure(kind), "size": None, "checksum": None})
 
 
 @contextlib.asynccontextmanager
 async def _renewed(service: Service, lease: UploadLease) -> AsyncIterator[None]:
     """Renew the lease while the body runs; cancel the body and raise ``UploadLost`` when it is lost."""
-    body = asyncio.current_task()
-    lost = False
-
-    async def renew() -> None:
-        nonlocal lost
-        while not lost:
-            await asyncio.sleep(service.upload_lease / 3)
-            try:
-                lost = not await service.registry.renew_upload(lease.image_id, lease.upload_id)
-            except RegistryUnavailable:
-                LOG.warning("cannot renew the lease of the upload of %s now", lease.image_id)
-        if body is not None:
-            body.cancel()
-
-    renewal = asyncio.create_task(renew())
     try:
-        yield
-    except asyncio.CancelledError:
-        if not lost:
-            raise
-        if body is not None:
-            body.uncancel()
-        raise _lost(lease.image_id) from None
-    finally:
-        renewal.cancel()
+        async with asyncio.timeout(None) as held:
+            renewal = asyncio.create_task(_renew(service, lease, held))
+            try:
+                yield
+            finally:
+                renewal.cancel()
+    except TimeoutError:
+        if held.expired():
+            raise _lost(lease.image_id) from None
+        raise
+
+
+async def _renew(service: Service, lease: UploadLease, held: asyncio.Timeout) -> None:
+    """Give signs of life as long as the lease is ours, then end ``held``."""
+    renewed = True
+    while renewed:
+        await asyncio.sleep(service.upload_lease / 3)
+        try:
+            renewed = await service.registry.renew_upload(lease.image_id, lease.upload_id)
+        except RegistryUnavailable:
+            LOG.warning("cannot renew the lease of the upload of %s now", lease.image_id)
+    held.reschedule(0)
 
 
 def _lost(image_id: str) -> UploadLost:
