@@ -1,7 +1,7 @@
 """Images that lie on a web server: read-only, by ``http`` and ``https`` locations and copy-from.
 
-The service fetches on behalf of users, so every address that it is led to, by name, number or redirect, is
-checked at the moment of connecting: what was checked is what is connected to (OSSN-0078, CVE-2026-34881).
+The service fetches on behalf of users, so every address that it is led to, by name, number or redirect, is checked at the
+moment of connecting: what was checked is what is connected to (OSSN-0078, CVE-2026-34881).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -42,9 +41,9 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class AddressFilter:
-    """Which addresses may be fetched from: never ``denied``; always ``allowed``; else public ones, and with
-    ``inside`` also private and loopback ones. Link-local addresses and those of cloud metadata only when
-    ``allowed``."""
+    """Which addresses may be fetched from: never ``denied``; always ``allowed``; else public ones, and with ``inside`` also
+    private and loopback ones. Link-local addresses and those of cloud metadata only when ``allowed``.
+    """
 
     def __init__(self, allowed: Iterable[str] = (), denied: Iterable[str] = (), *, inside: bool = False) -> None:
         self._allowed = [ipaddress.ip_network(net, strict=False) for net in allowed]
@@ -63,8 +62,7 @@ class AddressFilter:
         return address.is_global or (self._inside and (address.is_private or address.is_loopback))
 
     def socket(self, addr_info: tuple[Any, ...]) -> socket.socket:
-        """A socket for an address that is about to be connected to; ``OSError`` (EACCES) when that must not
-        be."""
+        """A socket for an address that is about to be connected to; ``OSError`` (EACCES) when that must not be."""
         family, kind, protocol, _, address = addr_info
         if not self.admits(address[0]):
             raise OSError(errno.EACCES, "this address must not be fetched from")
@@ -85,8 +83,7 @@ def _within(address: Address, networks: Iterable[Network]) -> bool:
 
 
 class HttpStore(Store):
-    """See :class:`Store`. ``insecure``: certificates are not checked; ``ca_file``: CA certificates in place
-    of the system's."""
+    """See :class:`Store`. ``insecure``: certificates are not checked; ``ca_file``: CA certificates in place of the system's."""
 
     kind = "http"
     schemes = ("http", "https")
@@ -131,33 +128,22 @@ class HttpStore(Store):
         """
         if length == 0:
             return
-        part = _Part(offset, None if length is None else offset + length)
+        end, etag = None if length is None else offset + length, None
         for pause in (*self._pauses, None):
             try:
-                async for data in self._read_on(url, part):
-                    yield data
-                return
-            except StoreUnavailable as error:
-                if pause is None or (part.begun and part.etag is None):
-                    raise
-                LOG.info("http location, at byte %d: %s", part.position, error.message)
-            await asyncio.sleep(pause)
-
-    async def _read_on(self, url: str, part: _Part) -> AsyncIterator[bytes]:
-        async with self._answer("GET", url, part.headers()) as answer:
-            if answer.status == 416:  # from behind the last byte
-                return
-            skip = part.skip(answer)
-            try:
-                async for data in answer.content.iter_chunked(_CHUNK):
-                    wanted = part.take(data[skip:] if skip else data)
-                    skip = max(0, skip - len(data))
-                    if wanted:
-                        yield wanted
-                    if part.position == part.end:
+                async with self._answer("GET", url, _range(offset, end)) as answer:
+                    if answer.status == 416:  # from behind the last byte
                         return
-            except _FAILURES as error:
-                raise _unreachable(error) from error
+                    etag = _same(answer, etag)
+                    async for data in _wanted(answer, offset, end):
+                        offset += len(data)
+                        yield data
+                    return
+            except StoreUnavailable as error:
+                if pause is None or etag == "":
+                    raise
+                LOG.info("http location, at byte %d: %s", offset, error.message)
+            await asyncio.sleep(pause)
 
     async def delete(self, url: str) -> None:
         """Nothing: the bytes belong to somebody else."""
@@ -182,7 +168,9 @@ class HttpStore(Store):
             try:
                 answer = await self._request(method, where, headers)
             except _FAILURES as error:
-                raise _no_answer(error) from error
+                # Nobody answers, or must not be asked: one sentence for both, so that it does not tell what is inside.
+                LOG.info("http location: %s", error)
+                raise StoreUnavailable("No server answers there that this service may fetch from.") from error
             async with answer:
                 if answer.status not in (301, 302, 303, 307, 308):
                     _require_good(answer, (200, 206, 416) if headers else (200,))
@@ -193,8 +181,7 @@ class HttpStore(Store):
 
     async def _request(self, method: str, where: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         if self._session is None:
-            # No cookies and no proxy from the environment; names are looked up anew, for what was public may
-            # have moved.
+            # No cookies and no proxy from the environment; names are looked up anew, for what was public may have moved.
             connector = aiohttp.TCPConnector(ssl=self._tls, socket_factory=self._addresses.socket, use_dns_cache=False)
             self._session = aiohttp.ClientSession(
                 connector=connector,
@@ -206,39 +193,39 @@ class HttpStore(Store):
         return await self._session.request(method, where, headers=headers, allow_redirects=False)
 
 
-@dataclass(slots=True)
-class _Part:
-    """What is still to be read: from ``position`` up to ``end`` (None: all); ``etag`` names the thing that reading began
-    with."""
+def _range(start: int, end: int | None) -> dict[str, str]:
+    if not start and end is None:
+        return {}
+    return {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
 
-    position: int
-    end: int | None
-    begun: bool = False
-    etag: str | None = None
 
-    def headers(self) -> dict[str, str]:
-        if not self.position and self.end is None:
-            return {}
-        return {"Range": f"bytes={self.position}-{'' if self.end is None else self.end - 1}"}
+def _same(answer: aiohttp.ClientResponse, etag: str | None) -> str:
+    """The strong ETag of an answer, or ""; ``StoreUnavailable`` when reading began (``etag``) with something else."""
+    found = answer.headers.get("ETag", "")
+    found = found if found.startswith('"') else ""
+    if etag is not None and found != etag:
+        raise StoreUnavailable("The image's location has changed while it was read.")
+    return found
 
-    def skip(self, answer: aiohttp.ClientResponse) -> int:
-        """How many of the answer's bytes come before ``position``; ``StoreUnavailable`` when it is no answer to this
-        question."""
-        etag = answer.headers.get("ETag", "")
-        if self.begun and etag != self.etag:
-            raise StoreUnavailable("The image's location has changed while it was read.")
-        self.begun, self.etag = True, etag if etag.startswith('"') else None
-        if answer.status != 206:
-            return self.position
-        if not answer.headers.get("Content-Range", "").lower().startswith(f"bytes {self.position}-"):
-            raise StoreUnavailable("The server of the image's location answers with another range than it was asked for.")
-        return 0
 
-    def take(self, data: bytes) -> bytes:
-        """So much of ``data`` as is wanted."""
-        wanted = data if self.end is None else data[: self.end - self.position]
-        self.position += len(wanted)
-        return wanted
+async def _wanted(answer: aiohttp.ClientResponse, start: int, end: int | None) -> AsyncIterator[bytes]:
+    """The bytes from ``start`` to ``end`` (None: all) of an answer with all bytes, or with these.
+
+    ``StoreUnavailable`` when it has others, or breaks off.
+    """
+    position = start if answer.status == 206 else 0
+    if answer.status == 206 and not answer.headers.get("Content-Range", "").lower().startswith(f"bytes {start}-"):
+        raise StoreUnavailable("The server of the image's location answers with another range than it was asked for.")
+    try:
+        async for data in answer.content.iter_chunked(_CHUNK):
+            if wanted := data[max(0, start - position) : None if end is None else end - position]:
+                yield wanted
+            position += len(data)
+            if end is not None and position >= end:
+                return
+    except _FAILURES as error:
+        LOG.warning("http location: %s", error)
+        raise StoreUnavailable("The server of the image's location stopped in the middle. Try again later.") from error
 
 
 def _parsed(url: str) -> URL:
@@ -266,15 +253,3 @@ def _require_good(answer: aiohttp.ClientResponse, good: tuple[int, ...]) -> None
         raise StoreUnavailable(f"The server of the image's location fails with status {answer.status}. Try again later.")
     if answer.status not in good:
         raise UnsupportedUrl(f"The HTTP URL is invalid: the server there answers with status {answer.status}.")
-
-
-def _no_answer(error: BaseException) -> StoreUnavailable:
-    """Nobody answers, or must not be asked. The same sentence for both, so that it does not tell what is in
-    the network inside."""
-    LOG.info("http location: %s", error)
-    return StoreUnavailable("No server answers there that this service may fetch from.")
-
-
-def _unreachable(error: BaseException) -> StoreUnavailable:
-    LOG.warning("http location: %s", error)
-    return StoreUnavailable("The server of the image's location stopped in the middle. Try again later.")
