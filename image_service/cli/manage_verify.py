@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from oslo_config import cfg
 
 from image_service import config
-from image_service.errors import InvalidValue
 from image_service.operations import verify
 from image_service.registry.opening import open_registry
 from image_service.store.stores import Stores
@@ -31,10 +30,14 @@ def add_verify_command(subparsers: Subparsers) -> None:
 
 
 def _share(text: str) -> float:
+    """``10%`` as 0.1."""
     try:
-        return verify.parse_share(text)
-    except InvalidValue as error:
-        raise argparse.ArgumentTypeError(error.message) from None
+        percent = float(text.removesuffix("%"))
+    except ValueError:
+        percent = 0
+    if not 0 < percent <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is no percentage: give one above 0 and up to 100, like 10%.")
+    return percent / 100
 
 
 def run(args: argparse.Namespace) -> int:

@@ -47,12 +47,13 @@ async def open_bytes(service: Service, image: Image, prefer: Sequence[str] = ())
     if image.status not in lifecycle.READABLE:
         raise NotFound(f"Image {image.id} is not active: its status is {image.status}.")
 
-    def order(location: Location) -> tuple[int, int]:
-        store = service.stores.for_location(location)
+    def order(place: tuple[Store, Location]) -> tuple[int, int]:
+        store = place[0]
         return (prefer.index(store.name) if store.name in prefer else len(prefer), -store.weight)
 
-    for location in sorted(image.locations, key=order):
-        found = await _look(service, image, location)
+    places = [(service.stores.for_location(location), location) for location in image.locations]
+    for store, location in sorted(places, key=order):
+        found = await _look(store, image, location.url)
         if found is not None:
             return found
     LOG.error("LOST DATA: image %s is active, but no store has its bytes", image.id)
@@ -61,14 +62,13 @@ async def open_bytes(service: Service, image: Image, prefer: Sequence[str] = ())
     )
 
 
-async def _look(service: Service, image: Image, location: Location) -> Bytes | None:
-    store = service.stores.for_location(location)
+async def _look(store: Store, image: Image, url: str) -> Bytes | None:
     try:
-        size = await store.size(location.url)
-        path = store.path(location.url) if isinstance(store, LocalFiles) else None
+        size = await store.size(url)
+        path = store.path(url) if isinstance(store, LocalFiles) else None
     except DataMissing:
         return None
     if image.size is not None and size != image.size and not store.read_only:
         LOG.error("image %s should have %d bytes, store %s has %d", image.id, image.size, store.name, size)
         return None
-    return Bytes(size, store, location.url, path)
+    return Bytes(size, store, url, path)

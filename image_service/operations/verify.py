@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from image_service.errors import ImageServiceError, InvalidValue
+from image_service.errors import ImageServiceError
 from image_service.model import Image, Location
 from image_service.operations.images import with_bytes
 from image_service.registry.interface import Registry
@@ -52,14 +52,3 @@ def _difference(image: Image, received: Received) -> str | None:
     )
     wrong = [f"{what} is {found}, should be {wanted}" for what, wanted, found in pairs if wanted is not None and wanted != found]
     return "; ".join(wrong) or None
-
-
-def parse_share(text: str) -> float:
-    """``10%`` as 0.1. ``InvalidValue`` unless it is a percentage above 0, up to 100."""
-    try:
-        percent = float(text.removesuffix("%"))
-    except ValueError:
-        percent = 0
-    if not 0 < percent <= 100:
-        raise InvalidValue(f"{text} is no percentage: give one above 0 and up to 100, like 10%.")
-    return percent / 100

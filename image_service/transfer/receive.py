@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from image_service import faults
+from image_service.errors import LimitExceeded
 from image_service.store.interface import StoreWriter
-from image_service.transfer.cap import capped
 from image_service.transfer.digest import Digests
 
 TURN = 2 << 20  # bytes handed to the threads at a time
@@ -50,6 +50,18 @@ async def receive(source: AsyncIterator[bytes], writer: StoreWriter | None, *, a
         await pipeline.quiet()
 
 
+async def capped(source: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
+    """Pass ``source`` on; ``LimitExceeded`` in place of the chunk that leads over ``limit`` bytes, whatever a header said."""
+    left = limit
+    async for chunk in source:
+        left -= len(chunk)
+        if left < 0:
+            raise LimitExceeded(
+                f"The image is larger than the {limit} bytes that it may have: the size cap or a quota is in the way."
+            )
+        yield chunk
+
+
 class _Pipeline:
     def __init__(self, writer: StoreWriter | None, digests: Digests) -> None:
         self._writer = writer
@@ -63,25 +75,17 @@ class _Pipeline:
         self._running: asyncio.Future[None] | None = None
 
     async def take(self, chunk: bytes) -> None:
-        """Gather ``chunk``; hand a full buffer on."""
+        """Gather ``chunk``; hand on a buffer that is full, or that a slow client takes long to fill."""
         view = memoryview(chunk)
         while view:
-            room = TURN - self._filled
-            self._gather(view[:room])
-            view = view[room:]
-            if self._is_due():
-                await self._flush(keep=self._filled % _BLOCK)
-
-    def _gather(self, part: memoryview) -> None:
-        if not self._filled:
-            self._since = time.monotonic()
-        self._buffers[self._filling][self._filled : self._filled + len(part)] = part
-        self._filled += len(part)
-
-    def _is_due(self) -> bool:
-        if self._filled >= _SLOW_TURN and time.monotonic() - self._since > _SLOW_AFTER:
-            return True
-        return self._filled == TURN
+            if not self._filled:
+                self._since = time.monotonic()
+            end = min(self._filled + len(view), TURN)
+            part, view = view[: end - self._filled], view[end - self._filled :]
+            self._buffers[self._filling][self._filled : end] = part
+            self._filled = end
+            if end == TURN or (end >= _SLOW_TURN and time.monotonic() - self._since > _SLOW_AFTER):
+                await self._flush(keep=end % _BLOCK)
 
     async def _flush(self, keep: int = 0) -> None:
         """Hand on what was gathered, but for the last ``keep`` bytes: those begin the other buffer."""
@@ -106,13 +110,9 @@ class _Pipeline:
         self._size += len(data)
 
     async def _wait(self) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            try:
-                await asyncio.shield(running)
-            except asyncio.CancelledError:
-                self._running = running
-                raise
+        if self._running is not None:
+            await asyncio.shield(self._running)  # Who is cancelled here leaves it to quiet().
+            self._running = None
 
     async def finish(self) -> Received:
         await self._flush()

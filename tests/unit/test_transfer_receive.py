@@ -15,8 +15,7 @@ import pytest
 from image_service.errors import LimitExceeded, StoreFull
 from image_service.store.filesystem import FilesystemStore
 from image_service.store.interface import Stored, StoreWriter
-from image_service.transfer.cap import capped
-from image_service.transfer.receive import TURN, Received, receive
+from image_service.transfer.receive import TURN, Received, capped, receive
 from tests.unit.store_conformance import in_loop, new_id
 
 DATA = os.urandom(5 * TURN + 12345)
