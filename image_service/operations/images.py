@@ -81,6 +81,11 @@ def require_formats(image: Image) -> None:
             )
 
 
+def virtual_size(disk_format: str | None, size: int | None) -> int | None:
+    """How large the bytes are as a disk: known of raw ones alone."""
+    return (size or None) if disk_format == "raw" else None
+
+
 async def create(service: Service, context: RequestContext, image: Image) -> Image:
     """Register an image; its owner is the asker's project unless an administrator said otherwise.
 
@@ -148,6 +153,9 @@ async def change(service: Service, context: RequestContext, image: Image, wanted
     difference = _difference(image, wanted)
     if difference == ImageChange():
         return image
+    difference.most = {what: service.limits.counts[what] for what in ("properties", "tags")}
+    if "disk_format" in difference.values and image.status in lifecycle.READABLE:
+        difference.values["virtual_size"] = virtual_size(wanted.disk_format, wanted.size)
     same = {image.status} if _OF_THE_BYTES & difference.values.keys() else None
     return await service.registry.update_image(image.id, difference, from_status=same)
 
@@ -235,7 +243,8 @@ async def add_tag(service: Service, image: Image, tag: str) -> None:
     _check_texts(tag)
     if tag not in image.tags:
         service.limits.check_count("tags", len(image.tags) + 1)
-        await service.registry.update_image(image.id, ImageChange(add_tags=(tag,)))
+        most = {"tags": service.limits.counts["tags"]}
+        await service.registry.update_image(image.id, ImageChange(add_tags=(tag,), most=most))
 
 
 async def remove_tag(service: Service, image: Image, tag: str) -> None:

@@ -57,12 +57,8 @@ def _no_member(image: Image, member_id: str) -> NotFound:
 async def add_v2(service: Service, context: RequestContext, image: Image, member_id: object) -> Member:
     """Share the image with one more project, ``pending``. ``Forbidden``, ``InvalidValue``, ``Duplicate``, ``LimitExceeded``."""
     policy.require_sharing(context, image)
-    return await _add(service, Member(image.id, check_member_id(member_id)))
-
-
-async def _add(service: Service, member: Member) -> Member:
-    service.limits.check_count("members", len(await service.registry.list_members(member.image_id)) + 1)
-    return await service.registry.create_member(member)
+    member = Member(image.id, check_member_id(member_id))
+    return await service.registry.create_member(member, most=service.limits.counts["members"])
 
 
 async def answer_v2(service: Service, context: RequestContext, image: Image, member_id: str, status: object) -> Member:
@@ -93,7 +89,8 @@ async def put_v1(service: Service, context: RequestContext, image: Image, member
     check_member_id(member_id)
     member = await service.registry.get_member(image.id, member_id)
     if member is None:
-        await _add(service, Member(image.id, member_id, bool(can_share)))
+        member = Member(image.id, member_id, bool(can_share))
+        await service.registry.create_member(member, most=service.limits.counts["members"])
     elif can_share is not None:
         member.can_share = can_share
         await service.registry.update_member(member)

@@ -8,7 +8,7 @@ import re
 
 from oslo_config import cfg
 
-from image_service.errors import LimitExceeded
+from image_service.errors import LimitExceeded, require_count
 from image_service.registry.interface import Registry
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")
@@ -39,11 +39,7 @@ class Limits:
 
     def check_count(self, what: str, count: int) -> None:
         """``count`` properties, tags or members of one image."""
-        most = self.counts[what]
-        if 0 <= most < count:
-            raise LimitExceeded(
-                f"The limit has been exceeded on the number of allowed image {what}. Attempted: {count}, Maximum: {most}."
-            )
+        require_count(what, count, self.counts[what])
 
     async def room_for(self, registry: Registry, owner: str | None, size: int | None) -> int:
         """How many bytes an upload of ``owner`` may have; ``LimitExceeded`` when ``size`` (declared) is more than that."""

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from image_service import faults
-from image_service.errors import DataMismatch, ReadOnlyStore, RegistryUnavailable, UploadLost
+from image_service.errors import DataMismatch, ReadOnlyStore, RegistryUnavailable, UploadLost, WrongStatus
 from image_service.model import Image, Location, Status, UploadKind, UploadLease, new_id
 from image_service.operations import images, lifecycle
 from image_service.operations.service import Service
@@ -83,7 +83,7 @@ async def run(service: Service, image: Image, upload: Upload, lease: UploadLease
             await _check_quota_again(service, image, received.size)
             stored = await writer.commit()
         faults.point("upload.before-active")
-        active = await service.registry.end_upload(image.id, lease.upload_id, _finished(service, image, received, stored))
+        active = await _end(service, image, lease, received, stored)
     except RegistryUnavailable:
         # Whether the registry took the change is not known, so the bytes stay. If it did not, the sweep finds the lease and
         # cleans up.
@@ -117,16 +117,22 @@ async def _check_quota_again(service: Service, image: Image, size: int) -> None:
         await service.limits.require_storage(service.registry, owner, 0)
 
 
-def _finished(service: Service, image: Image, received: Received, stored: Stored) -> ImageChange:
+async def _end(service: Service, image: Image, lease: UploadLease, received: Received, stored: Stored) -> Image:
+    """Give the lease back for an active image. Who changes the disk format meanwhile changes what follows from it."""
     values: dict[str, str | int | bool | None] = {
         "status": Status.ACTIVE,
         "size": received.size,
         "checksum": received.checksum,
         "os_hash_algo": service.hashing_algorithm,
         "os_hash_value": received.hash_value,
-        "virtual_size": received.size if image.disk_format == "raw" and received.size else None,
+        "virtual_size": images.virtual_size(image.disk_format, received.size),
     }
-    return ImageChange(values, locations=[Location(stored.url, stored.metadata)])
+    locations = [Location(stored.url, stored.metadata)]
+    change = ImageChange(values, locations=locations, expected={"disk_format": image.disk_format})
+    try:
+        return await service.registry.end_upload(image.id, lease.upload_id, change)
+    except WrongStatus:
+        return await _end(service, await service.registry.get_image(image.id), lease, received, stored)
 
 
 async def _give_up(service: Service, lease: UploadLease, writer: StoreWriter | None) -> None:

@@ -143,8 +143,8 @@ class RemoteRegistry(Registry):
     async def get_member(self, image_id: str, member_id: str) -> Member | None:
         return await self._call("get_member", image_id=image_id, member_id=member_id)
 
-    async def create_member(self, member: Member) -> Member:
-        return await self._call("create_member", member=member)
+    async def create_member(self, member: Member, *, most: int = -1) -> Member:
+        return await self._call("create_member", member=member, most=most)
 
     async def update_member(self, member: Member) -> Member:
         return await self._call("update_member", member=member)

@@ -102,8 +102,8 @@ class DatabaseRegistry(Registry):
     async def get_member(self, image_id: str, member_id: str) -> Member | None:
         return await self._read(lambda connection: lookups.get_member(connection, image_id, member_id))
 
-    async def create_member(self, member: Member) -> Member:
-        return await self._write(lambda connection: writes.create_member(connection, member))
+    async def create_member(self, member: Member, *, most: int = -1) -> Member:
+        return await self._write(lambda connection: writes.create_member(connection, member, most))
 
     async def update_member(self, member: Member) -> Member:
         return await self._write(lambda connection: writes.update_member(connection, member))

@@ -86,6 +86,9 @@ class ImageChange:
     ``values``: columns of the image. ``set_properties``: overwritten or added. ``remove_properties``: dropped if there.
     ``purge_properties``: drop all that ``set_properties`` does not name. ``tags``: the new whole set. ``add_tags``,
     ``remove_tags``: single ones. ``locations``: the new whole list. ``updated_at`` moves with every change.
+
+    Two things are asked of what comes out, and nothing is changed when one does not hold: ``most`` (``properties``, ``tags``:
+    how many there may be then, ``LimitExceeded``) and ``expected`` (values of other columns, ``WrongStatus``).
     """
 
     values: dict[str, str | int | bool | None] = field(default_factory=dict)
@@ -96,6 +99,8 @@ class ImageChange:
     add_tags: tuple[str, ...] = ()
     remove_tags: tuple[str, ...] = ()
     locations: list[Location] | None = None
+    most: dict[str, int] = field(default_factory=dict)
+    expected: dict[str, str | None] = field(default_factory=dict)
 
 
 class Registry(ABC):
@@ -184,8 +189,11 @@ class Registry(ABC):
         """One of them, or None."""
 
     @abstractmethod
-    async def create_member(self, member: Member) -> Member:
-        """``Duplicate`` when the project is a member already; ``NotFound`` when the image is not there."""
+    async def create_member(self, member: Member, *, most: int = -1) -> Member:
+        """``Duplicate`` when the project is a member already; ``NotFound`` when the image is not there.
+
+        ``most``: how many there may be then (negative: any number), else ``LimitExceeded``.
+        """
 
     @abstractmethod
     async def update_member(self, member: Member) -> Member:

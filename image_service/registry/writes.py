@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Integer, String, Table, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from image_service.errors import Duplicate, InvalidValue, NotFound, UploadLost, WrongStatus
+from image_service.errors import Duplicate, InvalidValue, NotFound, UploadLost, WrongStatus, require_count
 from image_service.model import Image, Location, Member, Status, UploadKind, UploadLease, new_id, now
 from image_service.registry.interface import ImageChange
 from image_service.registry.queries import Statements, find_image
@@ -118,7 +118,12 @@ def _apply(connection: Connection, statements: Statements, image_id: str, change
     _change_tags(connection, image_id, change)
     if change.locations is not None:
         _replace_locations(connection, image_id, change.locations)
-    return find_image(connection, statements, image_id, include_deleted=True)
+    image = find_image(connection, statements, image_id, include_deleted=True)
+    for what, most in change.most.items():
+        require_count(what, len(getattr(image, what)), most)
+    if any(getattr(image, name) != value for name, value in change.expected.items()):
+        raise _wrong_status(image_id, image.status)
+    return image
 
 
 def _change_properties(connection: Connection, image_id: str, change: ImageChange) -> None:
@@ -299,9 +304,12 @@ def _upload_lost(image_id: str) -> UploadLost:
 # -- members --
 
 
-def create_member(connection: Connection, member: Member) -> Member:
-    """Insert one; dates as for images."""
+def create_member(connection: Connection, member: Member, most: int) -> Member:
+    """Insert one, if there are less than ``most``; dates as for images."""
     _lock(connection, member.image_id)
+    if most >= 0:
+        present = select(func.count()).where(IMAGE_MEMBERS.c.image_id == member.image_id)
+        require_count("members", connection.execute(present).scalar_one() + 1, most)
     return _insert_member(connection, member)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from image_service.errors import Duplicate, ImageServiceError, InvalidValue, NotFound, UploadLost, WrongStatus
+from image_service.errors import Duplicate, ImageServiceError, InvalidValue, LimitExceeded, NotFound, UploadLost, WrongStatus
 from image_service.model import (
     Image,
     Location,
@@ -582,6 +582,21 @@ async def test_many_writers_at_once_all_succeed(registry: Registry) -> None:
 
 
 @with_registry
+async def test_what_comes_out_of_a_change_is_as_was_asked_or_nothing_changes(registry: Registry) -> None:
+    [image_id] = await add(registry, disk_format="raw")
+    most = {"properties": 3, "tags": -1}
+    calls = [registry.update_image(image_id, ImageChange(set_properties={f"p{n}": "v"}, most=most)) for n in range(9)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(result, Image) for result in results) == 3
+    assert sum(isinstance(result, LimitExceeded) for result in results) == 6
+    for disk_format in ("qcow2", None):
+        with pytest.raises(WrongStatus):
+            await registry.update_image(image_id, ImageChange({"name": "x"}, expected={"disk_format": disk_format}))
+    image = await registry.update_image(image_id, ImageChange({"min_ram": 1}, expected={"disk_format": "raw"}))
+    assert (image.name, image.min_ram, len(image.properties)) == (None, 1, 3)
+
+
+@with_registry
 async def test_an_image_is_never_seen_half_changed(registry: Registry) -> None:
     [image_id] = await add(registry, name="0", properties={"n": "0"})
 
@@ -619,6 +634,17 @@ async def test_members(registry: Registry) -> None:
     for call in (registry.delete_member(image_id, "p1"), registry.update_member(Member(image_id, "p1"))):
         with pytest.raises(NotFound):
             await call
+
+
+@with_registry
+async def test_members_are_counted_in_the_transaction(registry: Registry) -> None:
+    [image_id] = await add(registry)
+    calls = [registry.create_member(Member(image_id, f"p{n}"), most=2) for n in range(9)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(result, Member) for result in results) == 2
+    assert sum(isinstance(result, LimitExceeded) for result in results) == 7
+    await registry.create_member(Member(image_id, "more"), most=-1)
+    assert len(await registry.list_members(image_id)) == 3
 
 
 @with_registry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -80,6 +81,22 @@ def test_members_are_counted(limited: Service) -> None:
     _refused(limited.ask("POST", members, {"member": "d"}, A), "Attempted: 3, Maximum: 2")
     assert limited.ask("DELETE", f"{members}/b", headers=A).status == 204
     assert limited.ask("POST", members, {"member": "d"}, A).status == 200
+
+
+@pytest.mark.parametrize("what", ["properties", "tags", "members"])
+def test_what_is_added_at_the_same_time_is_counted_together(limited: Service, what: str) -> None:
+    def add(address: str, number: int) -> int:
+        if what == "properties":
+            return patch(limited, address, [{"op": "add", "path": f"/p{number}", "value": "v"}], A).status
+        if what == "tags":
+            return limited.ask("PUT", f"/v2/images/{address}/tags/t{number}", headers=A).status
+        return limited.ask("POST", f"/v2/images/{address}/members", {"member": f"m{number}"}, A).status
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            image_id = limited.image(headers=A)["id"]
+            answers = list(pool.map(lambda number, image_id=image_id: add(image_id, number), range(8)))
+            assert sorted(answers) == [204 if what == "tags" else 200] * 2 + [413] * 6
 
 
 def test_pages_are_limited(limited: Service) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.functional import v1
 from tests.functional.running import eventually
 from tests.functional.service import OCTET_STREAM, Answer, Service
 from tests.functional.v2 import download, show, upload
@@ -156,6 +157,19 @@ def test_an_image_that_is_being_saved_can_be_seen_and_takes_no_second_writer(ser
         first.sendall(b"the second")
         assert first.recv(4096).startswith(b"HTTP/1.1 204")
     assert download(service, image["id"]).body == b"half of itthe second"
+
+
+def test_the_disk_is_as_large_as_the_format_at_the_end_says(service: Service) -> None:
+    image_id = service.image()["id"]
+    with _begin(service, image_id, b"Content-Length: 20", b"half of it") as connection:
+        eventually(lambda: show(service, image_id)["status"] == "saving", "the upload has begun")
+        assert v1.put(service, image_id, disk_format="qcow2").status == 200
+        connection.sendall(b"the second")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 204")
+    found = show(service, image_id)
+    assert (found["disk_format"], found["size"], found["virtual_size"]) == ("qcow2", 20, None)
+    assert v1.put(service, image_id, disk_format="raw").status == 200
+    assert show(service, image_id)["virtual_size"] == 20
 
 
 def test_of_many_writers_exactly_one_wins(service: Service) -> None:
