@@ -132,7 +132,8 @@ async def _end(service: Service, image: Image, lease: UploadLease, received: Rec
     try:
         return await service.registry.end_upload(image.id, lease.upload_id, change)
     except WrongStatus:
-        return await _end(service, await service.registry.get_image(image.id), lease, received, stored)
+        image = await service.registry.get_image(image.id, include_deleted=True)
+        return await _end(service, image, lease, received, stored)
 
 
 async def _give_up(service: Service, lease: UploadLease, writer: StoreWriter | None) -> None:
