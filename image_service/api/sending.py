@@ -62,7 +62,7 @@ async def _send_file(request: web.Request, response: web.StreamResponse, data: B
 
 
 async def _send_stream(request: web.Request, response: web.StreamResponse, data: Bytes, offset: int, length: int) -> None:
-    chunks = aiter(data.read(offset, length))
+    chunks = aiter(data.store.read(data.url, offset, length))
     first = await anext(chunks, b"")  # What cannot be read at all is still an error with a status.
     await response.prepare(request)
     await response.write(first)

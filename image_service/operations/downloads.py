@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +25,6 @@ class Bytes:
     store: Store
     url: str
     path: Path | None = None
-
-    def read(self, offset: int, length: int) -> AsyncIterator[bytes]:
-        """``length`` bytes from ``offset`` on, in chunks."""
-        return self.store.read(self.url, offset, length)
 
 
 def require_readable(context: RequestContext, image: Image) -> None:

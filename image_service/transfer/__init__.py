@@ -1,1 +1,1 @@
-"""Bytes in motion, in constant memory: decode, cap, digest, ranges."""
+"""Bytes in motion, in constant memory: decode, receive (cap, hash, write), ranges."""

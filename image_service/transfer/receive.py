@@ -1,5 +1,8 @@
 """The pipeline of an upload: while chunks arrive, those before are hashed and written in threads.
 
+hashlib gives the interpreter's lock back while it works, so both hashes run beside each other and beside receiving and writing:
+MD5 (``checksum``) and ``hashing_algorithm`` (``os_hash_value``).
+
 source ── cap ── gather to 2 MiB ──┬── md5
             (two buffers,          ├── hashing_algorithm
              used in turn)         └── store
@@ -8,16 +11,20 @@ source ── cap ── gather to 2 MiB ──┬── md5
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import mmap
+import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from image_service import faults
 from image_service.errors import LimitExceeded
 from image_service.store.interface import StoreWriter
-from image_service.transfer.digest import Digests
 
+_THREADS = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="digest")
+_AT_ONCE = 16 << 10  # so little is hashed sooner than a thread is woken
 TURN = 2 << 20  # bytes handed to the threads at a time
 # Turns but the last are multiples of this, in memory that begins at a page, so that a store may write past the page cache.
 _BLOCK = 4096
@@ -39,9 +46,9 @@ async def receive(source: AsyncIterator[bytes], writer: StoreWriter | None, *, a
     """Write all of ``source`` to ``writer`` (not committed, not aborted: that is the caller's); without one it is only hashed.
 
     Raises what the source and the writer raise, and ``LimitExceeded`` over ``cap`` bytes; the threads are quiet then. Memory:
-    two turns and one chunk of the source, whatever the size.
+    two turns and one chunk of the source, whatever the size. ``ValueError`` for an algorithm that hashlib does not have.
     """
-    pipeline = _Pipeline(writer, Digests(algorithm))
+    pipeline = _Pipeline(writer, algorithm)
     try:
         async for chunk in source if cap is None else capped(source, cap):
             await pipeline.take(chunk)
@@ -63,9 +70,10 @@ async def capped(source: AsyncIterator[bytes], limit: int) -> AsyncIterator[byte
 
 
 class _Pipeline:
-    def __init__(self, writer: StoreWriter | None, digests: Digests) -> None:
+    def __init__(self, writer: StoreWriter | None, algorithm: str) -> None:
         self._writer = writer
-        self._digests = digests
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._other = hashlib.new(algorithm, usedforsecurity=False)
         self._size = 0
         # Fresh pages: memory is used only as far as they are filled.
         self._buffers = (mmap.mmap(-1, TURN), mmap.mmap(-1, TURN))
@@ -98,9 +106,12 @@ class _Pipeline:
             self._running = asyncio.ensure_future(self._turn(memoryview(full)[:end]))
 
     async def _turn(self, data: memoryview) -> None:
-        work = self._digests.updates(data)
-        if self._writer is not None:
-            work.append(self._writer.write(data))
+        work: list[Awaitable[None]] = [] if self._writer is None else [self._writer.write(data)]
+        for digest in (self._md5, self._other):
+            if len(data) <= _AT_ONCE:
+                digest.update(data)
+            else:
+                work.append(asyncio.get_running_loop().run_in_executor(_THREADS, digest.update, data))
         results = await asyncio.gather(*work, return_exceptions=True)
         for result in results:
             if result is not None:
@@ -117,7 +128,7 @@ class _Pipeline:
     async def finish(self) -> Received:
         await self._flush()
         await self._wait()
-        return Received(self._size, self._digests.checksum, self._digests.hash_value)
+        return Received(self._size, self._md5.hexdigest(), self._other.hexdigest())
 
     async def quiet(self) -> None:
         """Wait until no thread touches the buffers or the writer. Another error is on its way already."""
