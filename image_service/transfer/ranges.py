@@ -1,5 +1,4 @@
-"""Which part of an image is asked for: ``Range`` (RFC 9110 14), and ``Content-Range`` in requests of old
-clients (contract C.7)."""
+"""Which part of an image is asked for: ``Range`` (RFC 9110 14), and ``Content-Range`` of old clients (contract C.7)."""
 
 from __future__ import annotations
 
@@ -26,8 +25,7 @@ class ByteRange:
 
 
 def parse_range(header: str | None, size: int) -> ByteRange | None:
-    """What ``Range`` asks of ``size`` bytes; None when there is none, or one that is to be ignored (another
-    unit, malformed, reversed).
+    """What ``Range`` asks of ``size`` bytes; None when there is none, or one to ignore (another unit, malformed, reversed).
 
     ``BadRequest`` for several ranges; ``RangeNotSatisfiable`` when none of the bytes exists.
     """
@@ -49,8 +47,7 @@ def parse_range(header: str | None, size: int) -> ByteRange | None:
 
 
 def parse_content_range(header: str | None, size: int) -> ByteRange | None:
-    """What the request header ``Content-Range: bytes A-B/*`` asks for. ``RangeNotSatisfiable`` when it is
-    malformed or out of bounds."""
+    """What the request's ``Content-Range: bytes A-B/*`` asks for. ``RangeNotSatisfiable``: malformed or out of bounds."""
     if header is None:
         return None
     match = _CONTENT_RANGE.fullmatch(header.strip())
