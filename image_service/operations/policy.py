@@ -102,7 +102,10 @@ def visible_v2(
     _check_choice("visibility", visibility, [*Visibility, "all"])
     _check_choice("member_status", member_status, [*MemberStatus, "all"])
     status = None if member_status == "all" else member_status or MemberStatus.ACCEPTED.value
-    reasons = _reasons_v2(context, status)
+    reasons = _seen_by_a_user(context, status)
+    if context.is_admin:
+        own = () if context.project is None else (Visible(owner=context.project),)
+        reasons = (Visible(NOT_COMMUNITY), *own)
     if visibility is None:
         return reasons
     if visibility == "all":
@@ -111,15 +114,6 @@ def visible_v2(
         return (Visible((visibility,)),)
     fitting = [reason for reason in reasons if not reason.visibilities or visibility in reason.visibilities]
     return tuple(replace(reason, visibilities=(visibility,)) for reason in fitting)
-
-
-def _reasons_v2(context: RequestContext, status: str | None) -> tuple[Visible, ...]:
-    if context.project is None:
-        return (Visible(NOT_COMMUNITY if context.is_admin else (Visibility.PUBLIC,)),)
-    own = Visible(owner=context.project)
-    if context.is_admin:
-        return (Visible(NOT_COMMUNITY), own)
-    return (Visible((Visibility.PUBLIC,)), own, _shared(context.project, status))
 
 
 def visible_v1(context: RequestContext, is_public: bool | None = None, *, given: bool = False) -> tuple[Visible, ...] | None:
@@ -135,14 +129,16 @@ def visible_v1(context: RequestContext, is_public: bool | None = None, *, given:
         return (Visible((Visibility.SHARED, Visibility.PRIVATE, Visibility.COMMUNITY)),)
     if context.is_admin and not given and not context.authenticated:
         return None
+    return _seen_by_a_user(context, None)
+
+
+def _seen_by_a_user(context: RequestContext, member_status: str | None) -> tuple[Visible, ...]:
+    """What is public, what is his, and what is shared with him."""
     public = Visible((Visibility.PUBLIC,))
     if context.project is None:
         return (public,)
-    return (public, Visible(owner=context.project), _shared(context.project, None))
-
-
-def _shared(project: str, status: str | None) -> Visible:
-    return Visible((Visibility.SHARED,), member=project, member_status=status)
+    shared = Visible((Visibility.SHARED,), member=context.project, member_status=member_status)
+    return (public, Visible(owner=context.project), shared)
 
 
 def _check_choice(name: str, value: str | None, choices: list[str]) -> None:
