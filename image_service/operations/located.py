@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-
-from image_service.errors import Conflict, ImageServiceError, InvalidValue, StoreUnavailable, UnsupportedUrl
+from image_service.errors import Conflict, InvalidValue, StoreUnavailable, UnsupportedUrl
 from image_service.model import Image, Location, UploadKind
 from image_service.operations import uploads
 from image_service.operations.service import Service
 from image_service.store.interface import Store
-
-LOG = logging.getLogger(__name__)
 
 
 async def find(service: Service, url: str, size: int | None) -> tuple[Location, int]:
@@ -45,11 +41,4 @@ async def copy_later(service: Service, image: Image, url: str, store: Store, che
     lease = await uploads.begin(service, image, UploadKind.V1, store)
     source = service.stores.for_location(Location(url)).read(url)
     wanted = uploads.Upload(source, UploadKind.V1, checksum=checksum, store=store.name)
-
-    async def copy() -> None:
-        try:
-            await uploads.run(service, image, wanted, lease, room)
-        except ImageServiceError as error:
-            LOG.warning("copy-from for image %s failed: %s", image.id, error.message)
-
-    service.spawn(copy(), f"copy-from of {image.id}")
+    service.spawn(uploads.run(service, image, wanted, lease, room), f"copy-from for image {image.id}")

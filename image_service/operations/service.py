@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 
 from oslo_config import cfg
 
+from image_service.errors import ImageServiceError
 from image_service.operations.quota import Limits
 from image_service.registry.interface import Registry
 from image_service.store.stores import Stores
@@ -29,12 +30,14 @@ class Service:
         self.delayed_delete: bool = conf.delayed_delete
         self.background: set[asyncio.Task[None]] = set()
 
-    def spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+    def spawn(self, work: Coroutine[None, None, object], name: str) -> None:
         """Run ``work`` after the answer was sent; what it raises is logged, for nobody waits for it."""
 
         async def logged() -> None:
             try:
                 await work
+            except ImageServiceError as error:
+                LOG.warning("%s failed: %s", name, error.message)
             except Exception:
                 LOG.exception("%s failed", name)
 
