@@ -199,11 +199,4 @@ class StoreUnavailable(ServiceUnavailable):
 
 def by_code() -> dict[str, type[ImageServiceError]]:
     """Every error class by its code, to raise again what came over a wire."""
-
-    def walk(cls: type[ImageServiceError]) -> dict[str, type[ImageServiceError]]:
-        found = {cls.__name__: cls}
-        for sub in cls.__subclasses__():
-            found |= walk(sub)
-        return found
-
-    return walk(ImageServiceError)
+    return {name: cls for name, cls in globals().items() if isinstance(cls, type) and issubclass(cls, ImageServiceError)}

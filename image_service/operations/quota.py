@@ -1,6 +1,4 @@
-"""Limits on images: what one may carry, what one owner may store (contract C.21). Over a limit is always ``LimitExceeded``
-(413).
-"""
+"""Limits on images: what one may carry, what one owner may store (contract C.21). Over one is always ``LimitExceeded`` (413)."""
 
 from __future__ import annotations
 

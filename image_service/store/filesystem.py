@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import json
 import logging
 import os
@@ -186,18 +187,15 @@ class FilesystemStore(Store):
 
     async def read(self, url: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """See :meth:`Store.read`."""
-        fd = await self.run(os.open, self.path(url), os.O_RDONLY | os.O_CLOEXEC, missing=_gone())
-        try:
-            end = offset + length if length is not None else None
+        end = offset + length if length is not None else None
+        with await self.run(io.FileIO, self.path(url), missing=_gone()) as file:
             while end is None or offset < end:
                 wanted = self.chunk_size if end is None else min(self.chunk_size, end - offset)
-                data = await self.run(os.pread, fd, wanted, offset)
+                data = await self.run(os.pread, file.fileno(), wanted, offset)
                 if not data:
                     break
                 offset += len(data)
                 yield data
-        finally:
-            os.close(fd)
 
     async def size(self, url: str) -> int:
         """See :meth:`Store.size`."""

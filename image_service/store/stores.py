@@ -1,8 +1,8 @@
 """All stores of a process: made from the configuration, found by name or by the location of an image.
 
 Without names, ``[glance_store] stores`` says which kinds there are, and a store is called as its kind. With
-``[DEFAULT] enabled_backends`` (``fast:file,web:http``) each has the name and the section given there, and a
-location remembers the name (``{"store": "fast"}``).
+``[DEFAULT] enabled_backends`` (``fast:file,web:http``) each has the name and the section given there, and a location remembers
+the name (``{"store": "fast"}``).
 """
 
 from __future__ import annotations
@@ -67,8 +67,7 @@ class Stores:
         return store
 
     def for_location(self, location: Location) -> Store:
-        """The store that a location belongs to: by the name it remembers, else by its scheme.
-        ``UnsupportedUrl`` when there is none."""
+        """The store of a location: by the name it remembers, else by its scheme. ``UnsupportedUrl`` when there is none."""
         named = self._stores.get(str(location.metadata.get("store", "")))
         scheme = location.url.partition("://")[0].lower()
         if named is not None and scheme in named.schemes:
