@@ -354,3 +354,15 @@ def test_delete_during_an_upload(running: Service, version: str, chunked: bool, 
     found = settled(running)[upload.image_id]
     assert (found.status, found.deleted) == (Status.DELETED, True)
     assert upload.image_id not in " ".join(os.listdir(running.images))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_delete_ends_an_upload_that_stands_still(running: Service, version: str) -> None:
+    """The renewal of its lease finds out; nobody waits for a client that sends nothing."""
+    upload = Uploading.begin(running, version, chunked=False, size=len(DATA))
+    upload.send(DATA[:HALF])
+    eventually(lambda: upload.image_id in " ".join(os.listdir(running.images)), "the upload writes")
+    assert running.ask("DELETE", f"/v2/images/{upload.image_id}").status == 204
+    assert upload.finish() == (412 if version == "v1" else 410)
+    assert settled(running)[upload.image_id].deleted
+    assert upload.image_id not in " ".join(os.listdir(running.images))
