@@ -6,8 +6,8 @@ from aiohttp import web
 from oslo_config import cfg
 
 from image_service.api.app import make_api_app
+from image_service.cli.serve import serve
 from image_service.registry.opening import open_registry, preload
-from image_service.serving.program import serve
 from image_service.store.stores import Stores
 
 

@@ -18,14 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from oslo_config import cfg
-
-from image_service import __version__, config, log
-from image_service.serving.arguments import add_config_arguments
+from image_service import config, log
+from image_service.cli.command import make_parser, run
 
 PROGRAMS = {"registry": "glance-registry", "api": "glance-api"}
 START_SECONDS = 120.0
@@ -35,28 +34,23 @@ MARGIN = 60.0
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; ends the process."""
     args = _parse(arguments)
-    names = list(PROGRAMS) if args.server == "all" else [args.server]
-    try:
-        servers = [_server(name, args) for name in names if args.server != "all" or _is_wanted(name, args)]
+
+    def work() -> int:
+        names = [args.server] if args.server != "all" else [name for name in PROGRAMS if _is_wanted(name, args)]
+        servers = [_server(name, args) for name in names]
         if args.command in ("stop", "status"):
             servers.reverse()
-        sys.exit(max(run(server, args.command, args.timeout) for server in servers))
-    except cfg.Error as error:
-        print(f"image-control: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        print(f"image-control: {error}", file=sys.stderr)
-        sys.exit(1)
+        return max(run_command(server, args.command, args.timeout) for server in servers)
+
+    run("image-control", work)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="image-control", description="Starts and stops the servers on hosts without systemd.")
-    add_config_arguments(parser, "glance-api or glance-registry")
-    parser.add_argument(
-        "--pid-file", help="default: SERVER.pid in run_dir, or in a folder of the user where that cannot be written"
-    )
+    description = "Starts and stops the servers on hosts without systemd."
+    parser = make_parser("image-control", description, "glance-api or glance-registry")
+    pid_help = "default: SERVER.pid in run_dir, or in a folder of the user where that cannot be written"
+    parser.add_argument("--pid-file", help=pid_help)
     parser.add_argument("--timeout", type=float, help="seconds to wait; default: 120 for start, graceful_timeout for stop")
-    parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("server", choices=[*PROGRAMS, "all"])
     parser.add_argument("command", choices=["start", "stop", "status", "restart", "reload"])
     args = parser.parse_args(arguments)
@@ -89,8 +83,8 @@ class Server:
 
 def _server(name: str, args: argparse.Namespace) -> Server:
     conf = config.load(PROGRAMS[name], args.config_file, args.config_dir)
-    arguments = [part for file in args.config_file or [] for part in ("--config-file", os.path.abspath(file))]
-    arguments += [part for folder in args.config_dir or [] for part in ("--config-dir", os.path.abspath(folder))]
+    arguments = [f"--config-file={os.path.abspath(file)}" for file in args.config_file or []]
+    arguments += [f"--config-dir={os.path.abspath(folder)}" for folder in args.config_dir or []]
     pid_file = Path(args.pid_file).absolute() if args.pid_file else run_folder(conf.run_dir) / f"{PROGRAMS[name]}.pid"
     return Server(f"image-{name}", arguments, pid_file, conf.graceful_timeout + MARGIN)
 
@@ -133,31 +127,20 @@ def running_pid(server: Server) -> int | None:
     return pid if ours and started_at(pid) == since else None
 
 
-@contextlib.contextmanager
-def _alone(server: Server) -> Iterator[None]:
-    """Two commands for one server come one after the other."""
+def run_command(server: Server, command: str, timeout: float | None) -> int:
+    """One command for one server; the exit code. Two commands for one server come one after the other."""
+    if command == "status":
+        pid = running_pid(server)
+        print(f"{server.name} is running, process {pid}" if pid else f"{server.name} is not running")
+        return 0 if pid else 3
     with open(server.pid_file.with_suffix(".lock"), "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def run(server: Server, command: str, timeout: float | None) -> int:
-    """One command for one server; the exit code."""
-    if command == "status":
-        return _status(server)
-    with _alone(server):
         if command == "reload":
             return _reload(server)
-        code = _stop(server, timeout) if command in ("stop", "restart") else 0
-        if command in ("start", "restart") and code == 0:
+        code = 0 if command == "start" else _stop(server, timeout)
+        if code == 0 and command != "stop":
             code = _start(server, timeout)
         return code
-
-
-def _status(server: Server) -> int:
-    pid = running_pid(server)
-    print(f"{server.name} is running, process {pid}" if pid else f"{server.name} is not running")
-    return 0 if pid else 3
 
 
 def _reload(server: Server) -> int:
@@ -195,8 +178,7 @@ def _spawn(server: Server, notify: str) -> subprocess.Popen[bytes]:
     program = Path(sys.argv[0]).with_name(server.name)
     if not program.exists():
         program = Path(sys.executable).with_name(server.name)
-    descriptor = os.open(server.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
-    with os.fdopen(descriptor, "wb") as output:
+    with open(server.output, "wb", opener=partial(os.open, mode=0o640)) as output:
         return subprocess.Popen(
             [str(program.absolute()), *server.arguments],
             stdin=subprocess.DEVNULL,

@@ -1,4 +1,5 @@
-"""``image-manage``: everything an administrator does beside the API. Here is only who does what; see the ``manage_*`` modules.
+"""``image-manage``: everything an administrator does beside the API. Here are the words of each command; the ``manage_*`` modules
+do the work.
 
 Exit codes: 0 done, 1 it failed, 2 wrong arguments or configuration; ``db check`` has 3, 4 and 5 besides.
 """
@@ -9,40 +10,35 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
-from oslo_config import cfg
+from image_service import config
+from image_service.cli.command import make_parser, run
+from image_service.errors import InvalidValue
 
-from image_service import __version__
-from image_service.errors import ImageServiceError
-from image_service.serving.arguments import add_config_arguments
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-# Command -> module and function that adds it. Only the one that is asked for is imported: the database's are large.
-_COMMANDS = {
-    "db": "manage_db:add_db_commands",
-    "verify": "manage_verify:add_verify_command",
-    "config": "manage_config:add_config_commands",
-    "user": "manage_user:add_user_commands",
-    "registry-secret": "manage_config:add_secret_command",
+_DB_STEPS = {
+    "sync": "create the schema, or bring it to this release (expand, migrate, contract)",
+    "upgrade": "the same as sync",
+    "version": "print what is applied",
+    "check": "say which step is next: exit code 0 none, 3 expand, 4 migrate, 5 contract",
+    "expand": "add what this release needs; the release before keeps running",
+    "migrate": "move data, while both releases run",
+    "contract": "remove what this release no longer reads",
 }
-
 _OLD_SPELLINGS = ("db_sync", "db_upgrade", "db_version")
+_LARGEST_AGE = 365_000
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; ends the process."""
-    words = modern(sys.argv[1:] if arguments is None else arguments)
-    args = _parser(words).parse_args(words)
-    try:
-        sys.exit(args.handler(args))
-    except cfg.Error as error:
-        _fail(str(error), 2)
-    except ImageServiceError as error:
-        _fail(error.message, 1)
-    except OSError as error:
-        _fail(str(error), 1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    args = _parser().parse_args(modern(sys.argv[1:] if arguments is None else arguments))
+    # Only the module that is asked for is imported: the database's are large.
+    module, _, function = args.handler.partition(":")
+    handler: Callable[[argparse.Namespace], int | None] = getattr(import_module(f"image_service.cli.{module}"), function)
+    run("image-manage", lambda: handler(args))
 
 
 def modern(words: Sequence[str]) -> list[str]:
@@ -50,19 +46,77 @@ def modern(words: Sequence[str]) -> list[str]:
     return [part for word in words for part in (word.split("_", 1) if word in _OLD_SPELLINGS else [word])]
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="image-manage", description="Administers the image service.")
-    parser.add_argument("--version", action="version", version=__version__)
-    add_config_arguments(parser, "glance-api")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    asked = [name for name in _COMMANDS if name in words]
-    for name in asked or _COMMANDS:
-        module, _, function = _COMMANDS[name].partition(":")
-        add: Callable[[Any], None] = getattr(import_module(f"image_service.cli.{module}"), function)
-        add(subparsers)
+def _parser() -> argparse.ArgumentParser:
+    parser = make_parser("image-manage", "Administers the image service.", "glance-api")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_db(_group(commands, "db", "manage_db:run", "the schema of the registry's database"))
+    _add_user(_group(commands, "user", "manage_user:run", "users of flavor http_basic"))
+    _add_check(_group(commands, "config", "manage_config:check_config", "look at the configuration"))
+    verify = commands.add_parser("verify", help="read images back and compare them with their hashes")
+    verify.set_defaults(handler="manage_verify:run")
+    sample_help = "only a random part of the images, like 10%%; default: all"
+    verify.add_argument("--sample", metavar="N%", type=_share, default=1.0, help=sample_help)
+    secret = commands.add_parser("registry-secret", help="make the secret that image-api and image-registry share")
+    secret.set_defaults(handler="manage_config:make_secret_file")
+    secret.add_argument("file", nargs="?", help="default: [registry_link] secret_file")
     return parser
 
 
-def _fail(sentence: str, code: int) -> None:
-    print(f"image-manage: {sentence}", file=sys.stderr)
-    sys.exit(code)
+def _group(commands: Subparsers, name: str, handler: str, text: str) -> Subparsers:
+    """A command that has actions, all of which ``handler`` (MODULE:FUNCTION) does."""
+    group = commands.add_parser(name, help=text)
+    group.set_defaults(handler=handler)
+    return group.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+
+def _add_db(actions: Subparsers) -> None:
+    for name, text in _DB_STEPS.items():
+        actions.add_parser(name, help=text, description=text)
+    text = "erase what the rows of deleted images still say; an id is never given out again"
+    purge = actions.add_parser("purge", help=text, description=text)
+    purge.add_argument("--age_in_days", "--age-in-days", type=_days, default=30, metavar="DAYS", help="only older ones (30)")
+    purge.add_argument("--max_rows", "--max-rows", type=_rows, default=100, metavar="ROWS", help="at most; -1: all (100)")
+
+
+def _add_user(actions: Subparsers) -> None:
+    add = actions.add_parser("add", help="a new user; the password is asked for, or read from standard input")
+    add.add_argument("--project", help="owns what the user creates; default: the user's name")
+    add.add_argument("--role", action="append", help="may be repeated; default: member; the role admin makes an administrator")
+    passwd = actions.add_parser("passwd", help="a new password")
+    disable = actions.add_parser("disable", help="the user may not log in any more")
+    enable = actions.add_parser("enable", help="the user may log in again")
+    for action in (add, passwd, disable, enable):
+        action.add_argument("name")
+    actions.add_parser("list", help="all users")
+
+
+def _add_check(actions: Subparsers) -> None:
+    check = actions.add_parser("check", help="say what is wrong with a configuration, and what to do")
+    check.add_argument("file", nargs="?", help="default: the file that image-api would read")
+    check.add_argument("--program", choices=list(config.GROUPS), help="whose file it is; default: as its name or content says")
+    check.add_argument("--strict", action="store_true", help="a warning counts as an error")
+
+
+def _days(text: str) -> int:
+    days = int(text)
+    if not 0 <= days <= _LARGEST_AGE:
+        raise argparse.ArgumentTypeError(f"must be 0 to {_LARGEST_AGE}")
+    return days
+
+
+def _rows(text: str) -> int:
+    rows = int(text)
+    if rows < -1 or rows == 0:
+        raise argparse.ArgumentTypeError("must be 1 or more, or -1 for all")
+    return rows
+
+
+def _share(text: str) -> float:
+    """``10%`` as 0.1."""
+    try:
+        percent = float(text.removesuffix("%"))
+    except ValueError:
+        percent = 0
+    if not 0 < percent <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is no percentage: give one above 0 and up to 100, like 10%.")
+    return percent / 100

@@ -7,9 +7,9 @@ from functools import partial
 from aiohttp import web
 from oslo_config import cfg
 
+from image_service.cli.serve import serve
 from image_service.registry.opening import open_registry, preload
 from image_service.registry.server.app import make_registry_app
-from image_service.serving.program import serve
 
 
 async def make_app(conf: cfg.ConfigOpts) -> web.Application:

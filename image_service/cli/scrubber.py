@@ -9,18 +9,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
-import sys
 from collections.abc import Sequence
 
 from oslo_config import cfg
 
-from image_service import __version__, config, log
+from image_service import config, log
+from image_service.cli.command import make_parser, run
 from image_service.errors import ImageServiceError
 from image_service.model import Status, now
 from image_service.operations import sweep
 from image_service.registry.interface import Registry
 from image_service.registry.opening import open_registry
-from image_service.serving.arguments import add_config_arguments
 from image_service.store.stores import Stores
 
 NAME = "image-scrubber"
@@ -28,33 +27,19 @@ NAME = "image-scrubber"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run; ends the process."""
-    args = _parse(arguments)
-    try:
-        conf = config.load("glance-api", args.config_file, args.config_dir)
-        log.setup(conf, NAME)
-        sys.exit(asyncio.run(_run(conf, args)))
-    except cfg.Error as error:
-        log.complain(NAME, str(error))
-        sys.exit(2)
-    except ImageServiceError as error:
-        log.complain(NAME, error.message)
-        sys.exit(1)
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog=NAME, description="Removes what deletes and crashes left in the stores, and reports lost data."
-    )
-    add_config_arguments(parser, "glance-api")
+    parser = make_parser(NAME, "Removes what deletes and crashes left in the stores, and reports lost data.", "glance-api")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
     parser.add_argument("--daemon", action="store_true", help="one pass every wakeup_time seconds, until SIGTERM")
-    parser.add_argument(
-        "--trust-registry",
-        action="store_true",
-        help="remove bytes of unknown images even where most of a store is unknown (else a wrong database would empty it)",
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    return parser.parse_args(arguments)
+    trust_help = "remove bytes of unknown images even where most of a store is unknown (else a wrong database would empty it)"
+    parser.add_argument("--trust-registry", action="store_true", help=trust_help)
+    args = parser.parse_args(arguments)
+
+    def scrub() -> int:
+        conf = config.load("glance-api", args.config_file, args.config_dir)
+        log.setup(conf, NAME)
+        return asyncio.run(_run(conf, args))
+
+    run(NAME, scrub, log.complain)
 
 
 async def _run(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:

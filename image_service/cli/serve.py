@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from typing import NoReturn
 
 from oslo_config import cfg
 
-from image_service import __version__, config, log
+from image_service import config, log
+from image_service.cli.command import make_parser
 from image_service.config_check import require_closed_door, require_valid, unknown_options
 from image_service.serving.application import Application, MakeApp, Preload
-from image_service.serving.arguments import add_config_arguments
 from image_service.serving.master import Master
 
 LOG = logging.getLogger(__name__)
@@ -23,7 +22,9 @@ def serve(name: str, program: str, make_app: MakeApp, preload: Preload) -> NoRet
 
     Exit codes: 0 stopped, 1 it cannot serve, 2 wrong arguments.
     """
-    args = _parse(name, program)
+    parser = make_parser(name, "Serves in the foreground until SIGTERM. SIGHUP reloads the configuration.", program)
+    parser.add_argument("--debug", "-d", action="store_true", help="log at level DEBUG")
+    args = parser.parse_args()
 
     def read_conf() -> cfg.ConfigOpts:
         conf = config.load(program, args.config_file, args.config_dir)
@@ -42,13 +43,3 @@ def serve(name: str, program: str, make_app: MakeApp, preload: Preload) -> NoRet
         log.complain(name, str(error))
         sys.exit(1)
     sys.exit(0)
-
-
-def _parse(name: str, program: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog=name, description="Serves in the foreground until SIGTERM. SIGHUP reloads the configuration."
-    )
-    add_config_arguments(parser, program)
-    parser.add_argument("--debug", "-d", action="store_true", help="log at level DEBUG")
-    parser.add_argument("--version", action="version", version=__version__)
-    return parser.parse_args()

@@ -1,0 +1,42 @@
+"""What all commands have in common: the arguments that name a configuration, and how they end."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from oslo_config import cfg
+
+from image_service import __version__
+from image_service.errors import ImageServiceError
+
+
+def make_parser(name: str, description: str, program: str) -> argparse.ArgumentParser:
+    """A parser of ``--config-file`` and ``--config-dir``, both of which may be repeated, and of ``--version``."""
+    parser = argparse.ArgumentParser(prog=name, description=description)
+    places = f"~/.glance, ~, /etc/glance or /etc, as {program}.conf and {program}.conf.d"
+    parser.add_argument("--config-file", metavar="FILE", action="append", help=f"may be repeated; default: {places}")
+    parser.add_argument("--config-dir", metavar="FOLDER", action="append", help="folder of further *.conf files; may be repeated")
+    parser.add_argument("--version", action="version", version=__version__)
+    return parser
+
+
+def print_error(name: str, sentence: str) -> None:
+    """Say on standard error why the command ``name`` ends."""
+    print(f"{name}: {sentence}", file=sys.stderr)
+
+
+def run(name: str, work: Callable[[], int | None], complain: Callable[[str, str], None] = print_error) -> NoReturn:
+    """End the process with what ``work`` returns (None is 0), or with a sentence: 1 it failed, 2 wrong configuration."""
+    try:
+        sys.exit(work())
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except cfg.Error as error:
+        complain(name, str(error))
+        sys.exit(2)
+    except (ImageServiceError, OSError) as error:
+        complain(name, str(error))
+        sys.exit(1)
