@@ -13,6 +13,7 @@ loop brings what is closer to what is wanted:
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -25,6 +26,7 @@ from typing import Any, ClassVar
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from oslo_config import cfg
+from oslo_config.cfg import ConfigOpts
 
 from image_service import log
 from image_service.config_check import require_closed_door
@@ -41,12 +43,10 @@ SHORTEST_LIFE = 2.0
 MOST_FILES = 65536
 TURN = 0.05
 LONGEST_PAUSE = 30.0
-# Seconds between two words to systemd while something takes long.
-WORD_EVERY = 10.0
 
 
 class Master(Arbiter):
-    """Keeps as many workers serving as the configuration says."""
+    """Keeps as many workers serving as the configuration says. A generation is the workers that were made with one ``conf``."""
 
     app: Application
     WORKERS: ClassVar[dict[int, Worker]] = {}  # type: ignore[assignment]
@@ -55,16 +55,13 @@ class Master(Arbiter):
     def __init__(self, app: Application) -> None:
         self._notifier = Notifier()
         super().__init__(app)
-        # Workers whose age is above it belong to the present generation.
-        self._first_age = 0
-        self._before: tuple[int, cfg.ConfigOpts] | None = None
-        self._settled = False
-        self._ever_settled = False
-        self._stopping = False
+        # The configuration with which a whole generation has served last. Not app.conf: a reload, or the start, is under way.
+        self._proven: ConfigOpts | None = None
+        # The ages of the workers that READY was said for.
+        self._announced: set[int] = set()
         self._again = False
         self._pause = 0.0
         self._not_before = 0.0
-        self._next_word = time.monotonic() + WORD_EVERY
 
     def start(self) -> None:
         """Listen. Raises ``cfg.Error`` where nobody would be asked and strangers could come (sockets from systemd are looked at,
@@ -84,128 +81,107 @@ class Master(Arbiter):
 
     def wait_for_signals(self, timeout: float | None = 1.0) -> list[int]:
         """As gunicorn, but look more often while workers start, so that READY is said when it is true."""
-        hurry = not self._settled and time.monotonic() >= self._not_before
-        return super().wait_for_signals(TURN if hurry else timeout)
+        settled = {worker.age for worker in self._present()} == self._announced
+        return super().wait_for_signals(timeout if settled or time.monotonic() < self._not_before else TURN)
 
     # ---- the workers -----------------------------------------------------------------------------------------------
 
     def _present(self) -> list[Worker]:
-        return [w for w in self.WORKERS.values() if w.age > self._first_age and not w.retired]
+        return [worker for worker in self.WORKERS.values() if worker.conf is self.app.conf and not worker.retired]
 
     def manage_workers(self) -> None:
         """Bring the workers closer to what is wanted; gunicorn calls it in every turn."""
-        present = self._present()
-        missing = self.num_workers - len(present)
+        missing = self.num_workers - len(self._present())
         if missing > 0 and time.monotonic() >= self._not_before:
             for _ in range(missing):
                 self.spawn_worker()
-            self._settled = False
-        for worker in sorted(present, key=lambda w: w.age)[: max(-missing, 0)]:
-            self._retire(worker)
-        if not self._settled and self._all_serve():
-            self._settle()
-        elif not self._ever_settled and time.monotonic() >= self._next_word:
-            self._notifier.starting()
-            self._next_word = time.monotonic() + WORD_EVERY
-
-    def _all_serve(self) -> bool:
-        present = self._present()
-        return len(present) == self.num_workers and all(w.report() == SERVING for w in present)
-
-    def _settle(self) -> None:
-        """The present generation serves; the one before it may go."""
-        self._settled = self._ever_settled = True
-        self._before, self._pause = None, 0.0
-        for worker in self.WORKERS.values():
-            if worker.age <= self._first_age:
-                self._retire(worker)
-        self._notifier.ready(f"{self.num_workers} workers serve")
-        LOG.info("%s is ready: %s workers serve", self.app.name, self.num_workers)
-        if self._again:
+        for worker in sorted(self._present(), key=lambda worker: worker.age)[: max(-missing, 0)]:
+            worker.retired = True
+        self._announce()
+        self._tell_retired(signal.SIGTERM)
+        if self._again and self._proven is self.app.conf:
             self._again = False
             self.reload()
 
-    def _retire(self, worker: Worker) -> None:
-        """Tell a worker to drain. One that is starting may not listen to signals yet, and is told again."""
-        if not worker.retired or worker.report() != SERVING:
-            worker.retired = True
-            self.kill_worker(int(worker.pid), signal.SIGTERM)
+    def _announce(self) -> None:
+        """When all of the present generation serve, say so; the one before it may go."""
+        present = self._present()
+        ages = {worker.age for worker in present}
+        if len(present) != self.num_workers or any(worker.report() != SERVING for worker in present):
+            if self._proven is None:
+                self._notifier.wait("Starting")
+        elif ages != self._announced:
+            self._announced, self._proven, self._pause = ages, self.app.conf, 0.0
+            for worker in self.WORKERS.values():
+                worker.retired = worker.retired or worker.conf is not self.app.conf
+            self._notifier.ready(f"{self.num_workers} workers serve")
+            LOG.info("%s is ready: %s workers serve", self.app.name, self.num_workers)
+
+    def _tell_retired(self, sig: int) -> None:
+        """Tell those that are to go. One that is starting may not listen to signals yet, and is told again."""
+        for worker in list(self.WORKERS.values()):
+            if worker.retired and worker.told != sig:
+                worker.told = sig if worker.report() else 0
+                self.kill_worker(int(worker.pid), sig)
 
     def reap_workers(self) -> None:
         """Look after the processes that have ended."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if not pid:
-                return
-            worker = self.WORKERS.pop(pid, None)
-            if worker is not None:
-                self._bury(worker, os.waitstatus_to_exitcode(status))
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+                worker = self.WORKERS.pop(ended[0], None)
+                if worker is not None:
+                    self._bury(worker, os.waitstatus_to_exitcode(ended[1]))
 
     def _bury(self, worker: Worker, code: int) -> None:
         report = worker.report()
         worker.tmp.close()
         self.app.loads.leave(worker.age)
-        if self._stopping or worker.retired:
+        if worker.retired:
             return
-        if report == SERVING or worker.age <= self._first_age:
+        if report == SERVING or worker.conf is not self.app.conf:
             LOG.error("Worker %s ended unexpectedly (exit code %s)", worker.pid, code)
-            self._settled = False
             self._not_before = max(self._not_before, worker.born + SHORTEST_LIFE)
             return
         sentence = report.removeprefix(FAILED).decode(errors="replace") or f"a worker ended while it started (exit code {code})"
-        self._start_failed(sentence)
-
-    def _start_failed(self, sentence: str) -> None:
-        if self._before is not None:
-            self._return_to_old(sentence)
-        elif self._ever_settled:
+        if self._proven is None:
+            raise HaltServer(sentence, 1)
+        if self._proven is not self.app.conf:
+            self._return_to(self._proven, sentence)
+        else:
             self._pause = min(max(self._pause * 2, 1.0), LONGEST_PAUSE)
             self._not_before = time.monotonic() + self._pause
             LOG.error("A worker cannot start, the next try is in %g s: %s", self._pause, sentence)
-        else:
-            raise HaltServer(sentence, 1)
 
     # ---- reload ----------------------------------------------------------------------------------------------------
 
     def reload(self) -> None:
         """Read the configuration again and start a generation of workers with it."""
-        if self._before is not None or not self._ever_settled:
+        old = self.app.conf
+        if self._proven is not old:
             self._again = True
             return
         self._notifier.reloading()
-        old = self.app.conf
         try:
             conf = self.app.read_conf()
         except (cfg.Error, OSError) as error:
-            log.setup(old, self.app.name)
-            self._refuse_reload(str(error))
+            self._return_to(old, str(error))
             return
         if (conf.bind_host, conf.bind_port) != (old.bind_host, old.bind_port):
             LOG.warning("bind_host and bind_port are used after a restart, not after a reload")
-        self._before = self._first_age, old
-        self._first_age = self.worker_age
         self._use(conf)
 
-    def _use(self, conf: cfg.ConfigOpts) -> None:
+    def _use(self, conf: ConfigOpts) -> None:
         self.app.conf = conf
-        self._settled, self._not_before = False, 0.0
         self.num_workers = conf.workers
+        self._not_before = 0.0
 
-    def _return_to_old(self, sentence: str) -> None:
-        """The new generation cannot start: it goes, the old one stays."""
-        if self._before is None:
-            return
-        for worker in self._present():
-            self._retire(worker)
-        (self._first_age, old), self._before = self._before, None
-        self._use(old)
+    def _return_to(self, old: ConfigOpts, sentence: str) -> None:
+        """The new configuration is wrong, or its workers cannot start: they go, the old ones stay."""
+        if self.app.conf is not old:
+            for worker in self._present():
+                worker.retired = True
+            self._use(old)
         log.setup(old, self.app.name)
-        self._refuse_reload(sentence)
-
-    def _refuse_reload(self, sentence: str) -> None:
         LOG.error("The configuration was not reloaded, the old one stays in use: %s", sentence)
         self._notifier.ready("The last reload was refused, see the log")
 
@@ -220,34 +196,22 @@ class Master(Arbiter):
 
     def stop(self, graceful: bool = True) -> None:
         """End all workers: let them drain, or (SIGINT, SIGQUIT; also later) not."""
-        self._stopping = True
         for listener in self.LISTENERS:
             listener.close()
         self.LISTENERS.clear()
+        for worker in self.WORKERS.values():
+            worker.retired = True
+        self._notifier.send("STOPPING=1")
         deadline = time.monotonic() + self.app.conf.graceful_timeout + MARGIN
-        told: dict[int, int] = {}
-        self._next_word = 0.0
         while self.WORKERS and time.monotonic() < deadline:
-            graceful = graceful and not self._hurried()
-            self._tell_to_end(signal.SIGTERM if graceful else signal.SIGQUIT, told)
-            if time.monotonic() >= self._next_word:
-                self._notifier.stopping(f"{len(self.WORKERS)} workers finish what runs")
-                self._next_word = time.monotonic() + WORD_EVERY
+            hurried = {signal.SIGINT, signal.SIGQUIT}.intersection(super().wait_for_signals(TURN / 5))
+            graceful = graceful and not hurried
+            self._tell_retired(signal.SIGTERM if graceful else signal.SIGQUIT)
+            self._notifier.wait(f"{len(self.WORKERS)} workers finish what runs")
             self.reap_workers()
             self.murder_workers()
-            time.sleep(TURN / 5)
         self.kill_workers(signal.SIGKILL)
         self.reap_workers()
-
-    def _hurried(self) -> bool:
-        return any(sig in (signal.SIGINT, signal.SIGQUIT) for sig in super().wait_for_signals(0.001))
-
-    def _tell_to_end(self, sig: int, told: dict[int, int]) -> None:
-        """Each worker once; one that was starting when it was told may have missed it."""
-        for pid, worker in list(self.WORKERS.items()):
-            if told.get(pid) != sig or worker.report() == b"":
-                told[pid] = sig
-                self.kill_worker(pid, sig)
 
     def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
         """Stop and end the process; ``reason`` says why it could not start."""

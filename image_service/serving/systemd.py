@@ -11,6 +11,9 @@ import os
 import socket
 import time
 
+# Seconds between two words to systemd while something takes long; each moves its deadline by three times as much.
+WORD_EVERY = 10
+
 
 class Notifier:
     """Sends states to the address in NOTIFY_SOCKET; does nothing without one."""
@@ -18,6 +21,7 @@ class Notifier:
     def __init__(self) -> None:
         address = os.environ.pop("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._next_word = time.monotonic() + WORD_EVERY
 
     def send(self, *states: str) -> None:
         """Send ``states`` (``READY=1``, ...) in one message. A supervisor that is gone is no error of ours."""
@@ -27,10 +31,6 @@ class Notifier:
             channel.connect(self._address)
             channel.send("\n".join(states).encode())
 
-    def starting(self) -> None:
-        """It takes a while (the database is not there yet): systemd's deadline moves."""
-        self.send("STATUS=Starting", "EXTEND_TIMEOUT_USEC=30000000")
-
     def ready(self, status: str) -> None:
         """The service answers requests, as it is configured now."""
         self.send("READY=1", f"STATUS={status}")
@@ -39,6 +39,8 @@ class Notifier:
         """A reload has begun; :meth:`ready` ends it. (MONOTONIC_USEC is what Type=notify-reload wants.)"""
         self.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", "STATUS=Reloading")
 
-    def stopping(self, status: str) -> None:
-        """The service ends, and needs some seconds more: systemd's own deadline moves while transfers drain."""
-        self.send("STOPPING=1", f"STATUS={status}", "EXTEND_TIMEOUT_USEC=30000000")
+    def wait(self, status: str) -> None:
+        """It takes a while (a database that is not there yet, transfers that drain). Call it as often as you like."""
+        if time.monotonic() >= self._next_word:
+            self._next_word = time.monotonic() + WORD_EVERY
+            self.send(f"STATUS={status}", f"EXTEND_TIMEOUT_USEC={3 * WORD_EVERY}000000")

@@ -7,8 +7,8 @@ configuration allows and keeps its heart beating meanwhile; it cuts clients that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import signal
 import sys
 import time
 import traceback
@@ -16,7 +16,6 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp.worker import GunicornWebWorker
-from gunicorn.arbiter import Arbiter
 from oslo_config import cfg
 
 from image_service import log
@@ -37,11 +36,14 @@ class Worker(GunicornWebWorker):
     """
 
     app: Application
+    # The master's: whether this one is to go, and the signal that told it so while it was listening.
     retired = False
+    told = 0
     _hurry = False
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self.conf = self.app.conf
         self.born = time.monotonic()
 
     def report(self) -> bytes:
@@ -65,20 +67,13 @@ class Worker(GunicornWebWorker):
         except asyncio.CancelledError:
             pass
         except Exception as error:  # noqa: BLE001 - the edge of the process: whatever it was, the master is told
-            self.exit_code = 1 if self.booted else Arbiter.WORKER_BOOT_ERROR
+            self.exit_code = 1
             self._explain(error)
         finally:
-            self._close_loop()
+            # The loop stays open, and so catches a second SIGTERM, which must not cut short what is still to be written.
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
             log.stop_writer()
         sys.exit(self.exit_code)
-
-    def _close_loop(self) -> None:
-        """A second SIGTERM must not cut short what is still to be written."""
-        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-        for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            self.loop.remove_signal_handler(sig)
-            signal.signal(sig, signal.SIG_IGN)
-        self.loop.close()
 
     def _explain(self, error: Exception) -> None:
         expected = isinstance(error, (cfg.Error, ImageServiceError, OSError))
@@ -88,42 +83,36 @@ class Worker(GunicornWebWorker):
             self._say(FAILED + (str(error) if expected else f"{type(error).__name__}: {error}").encode())
 
     async def _run(self) -> None:
-        conf = self.app.conf
-        runner = Runner(await self.app.make_app(conf), conf, self.app.loads, self.age)
+        runner = Runner(await self.app.make_app(self.conf), self.conf, self.app.loads, self.age)
         try:
             await runner.setup()
             for sock in self.sockets:
                 runner.listen(cast(Any, sock).sock)
             self.booted = True
             self._say(SERVING)
-            await self._serve(runner)
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._serve(runner)
             await runner.drain(lambda: self._hurry, self.notify)
         finally:
             await runner.cleanup()
 
     async def _serve(self, runner: Runner) -> None:
         """Until a signal, or until the master is gone: then nobody would replace or stop this process."""
-        while self.alive and self.ppid == os.getppid():
+        while self.ppid == os.getppid():
             self.notify()
             runner.cut_silent_clients(time.monotonic())
-            await self._wait_next_notify()
+            await asyncio.sleep(1)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM: finish what runs. Whoever has not begun to serve stops at once."""
-        self.alive = False
-        self._stop_waiting()
+        if self.alive and self._task is not None:
+            self.alive = False
+            self._task.cancel()
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """SIGINT, SIGQUIT: give up what runs."""
-        self.alive = False
         self._hurry = True
-        self._stop_waiting()
-
-    def _stop_waiting(self) -> None:
-        if self.booted:
-            self._notify_waiter_done()
-        elif self._task is not None:
-            self._task.cancel()
+        self.handle_exit(sig, frame)
 
     def handle_usr1(self, sig: int, frame: Any) -> None:
         """Nothing: a rotated log file is noticed without a signal."""
