@@ -31,8 +31,8 @@ class Loads:
 
     def __init__(self) -> None:
         self._counts = memoryview(mmap.mmap(-1, SLOTS * 4)).cast("I")
-        for slot in range(SLOTS):
-            self._counts[slot] = NOBODY
+        for age in range(SLOTS):
+            self.leave(age)
 
     def set(self, age: int, count: int) -> None:
         """Worker number ``age`` has ``count`` connections."""
@@ -75,21 +75,18 @@ class Acceptor:
 
     def _ready(self) -> None:
         if self._is_busier():
-            self._rest(COURTESY, self._late)
+            self._rest(COURTESY)
         else:
             self._accept()
 
-    def _rest(self, seconds: float, then: Callable[[], None]) -> None:
+    def _rest(self, seconds: float) -> None:
         self._loop.remove_reader(self._sock)
-        self._pause = self._loop.call_later(seconds, then)
+        self._pause = self._loop.call_later(seconds, self._late)
 
     def _late(self) -> None:
         """Nobody was faster, or somebody was."""
         self._loop.add_reader(self._sock, self._ready)
         self._accept()
-
-    def _again(self) -> None:
-        self._loop.add_reader(self._sock, self._ready)
 
     def _accept(self) -> bool:
         """Take one connection, if one is there."""
@@ -101,7 +98,7 @@ class Acceptor:
             if error.errno not in _TOO_MANY:
                 raise
             LOG.error("No new connections for %g s: %s", EXHAUSTED, error)
-            self._rest(EXHAUSTED, self._again)
+            self._rest(EXHAUSTED)
             return False
         connection.setblocking(False)
         self._tasks.add(task := self._loop.create_task(self._serve(connection)))

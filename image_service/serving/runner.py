@@ -27,6 +27,9 @@ LAST_REQUESTS = 1.0
 # How long requests that are cut off get to clean up behind themselves.
 CLEAN_UP = 5.0
 FOR_EVER = 10 * 365 * 86400.0
+# Of Linux's struct tcp_info (linux/tcp.h): tcpi_unacked (segments in flight), tcpi_bytes_acked, tcpi_bytes_received, and
+# tcpi_notsent_bytes (what waits in the kernel).
+TCP_INFO = struct.Struct("=24xI92xQQ8xI")
 
 
 def _is_no_mistake_of_ours(record: logging.LogRecord) -> bool:
@@ -169,30 +172,12 @@ class SilentClients:
         """Bytes acknowledged and received so far when it is the client's turn, else None."""
         if is_idle(connection) or connection.transport is None:
             return None
-        info = TcpInfo.of(connection.transport.get_extra_info("socket"))
+        try:
+            sock = connection.transport.get_extra_info("socket")
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO.size)
+            in_flight, acknowledged, received, not_sent = TCP_INFO.unpack(info)
+        except (OSError, struct.error):  # a closed socket, a UNIX one, an older kernel
+            return None
         request = connection._current_request
         wants_body = request is not None and not request.content.is_eof() and not connection._reading_paused
-        return (info.acknowledged, info.received) if info is not None and (info.outstanding or wants_body) else None
-
-
-class TcpInfo:
-    """The part of Linux's ``struct tcp_info`` (linux/tcp.h) that tells about progress."""
-
-    __slots__ = ("acknowledged", "outstanding", "received")
-    LENGTH = 192
-
-    def __init__(self, raw: bytes) -> None:
-        self.acknowledged, self.received = struct.unpack_from("=QQ", raw, 120)
-        # tcpi_unacked counts segments in flight, tcpi_notsent_bytes what waits in the kernel.
-        self.outstanding = struct.unpack_from("=I", raw, 24)[0] + struct.unpack_from("=I", raw, 144)[0]
-
-    @classmethod
-    def of(cls, sock: socket.socket | None) -> TcpInfo | None:
-        """None where the kernel does not tell (a UNIX socket, a closed one)."""
-        if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-            return None
-        try:
-            raw = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, cls.LENGTH)
-        except OSError:
-            return None
-        return cls(raw) if len(raw) >= 148 else None
+        return (acknowledged, received) if in_flight or not_sent or wants_body else None
