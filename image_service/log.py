@@ -3,8 +3,8 @@
     2026-11-22 20:27:55.123 INFO pid=4711 logger=image_service.api request_id=req-... message=...
     {"time": "2026-11-22T20:27:55.123Z", "level": "INFO", "pid": 4711, ...}                      (use_json)
 
-A process with an event loop calls :func:`start_writer`; from then on a thread writes what has come together every few
-milliseconds. :func:`stop_writer` writes the rest. Without it, lines are written at once.
+A process with an event loop calls ``start_writer``; from then on a thread writes what has come together every few milliseconds.
+``stop_writer`` writes the rest. Without it, lines are written at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import sys
 import syslog
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -60,75 +59,7 @@ def redact(text: str) -> str:
     return text
 
 
-class Output:
-    """Where lines go: to ``targets``, at once or by a thread."""
-
-    def __init__(self, targets: list[Callable[[Lines], None]]) -> None:
-        self._targets = targets
-        self._waiting: deque[tuple[int, str]] = deque()
-        self._lost = 0
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._end = False
-
-    def put(self, level: int, text: str) -> None:
-        """Write one line, now or very soon.
-
-        Lines beyond ``MOST_WAITING`` are counted, not kept: a stuck disk must not eat the memory.
-        """
-        if self._thread is None:
-            self._write([(level, text)])
-        elif len(self._waiting) >= MOST_WAITING:
-            self._lost += 1
-        else:
-            self._waiting.append((level, text))
-            if not self._wake.is_set():
-                self._wake.set()
-
-    def start(self) -> None:
-        """Write by a thread from now on."""
-        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Write the rest (for at most some seconds, where a disk is stuck), then at once again."""
-        thread, self._end = self._thread, True
-        self._wake.set()
-        if thread is not None:
-            thread.join(5.0)
-        self._thread, self._end = None, False
-        if thread is None or not thread.is_alive():
-            self._flush()
-
-    def _run(self) -> None:
-        while not self._end:
-            self._wake.wait()
-            if not self._end:
-                time.sleep(GATHER_SECONDS)
-            self._wake.clear()
-            self._flush()
-
-    def _flush(self) -> None:
-        lines: Lines = []
-        with contextlib.suppress(IndexError):
-            while True:
-                lines.append(self._waiting.popleft())
-        if self._lost:
-            lines.append((logging.ERROR, f"{self._lost} log lines were lost: the log cannot be written fast enough"))
-            self._lost = 0
-        if lines:
-            self._write(lines)
-
-    def _write(self, lines: Lines) -> None:
-        for target in self._targets:
-            with contextlib.suppress(OSError):
-                target(lines)
-
-
-def _write_all(fd: int, lines: Lines) -> None:
-    data = memoryview("".join(f"{text}\n" for _, text in lines).encode("utf-8", "backslashreplace"))
-    while data:
-        data = data[os.write(fd, data) :]
+Target = Callable[[Lines], None]
 
 
 def to_stderr(lines: Lines) -> None:
@@ -141,33 +72,30 @@ class LogFile:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._fd = -1
-        self._open()
+        self._fd = self._open()
 
-    def _open(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
     def __call__(self, lines: Lines) -> None:
         """Append. One write for all, so that lines of several processes do not mix."""
         try:
-            there, ours = os.stat(self._path), os.fstat(self._fd)
-            rotated = (there.st_ino, there.st_dev) != (ours.st_ino, ours.st_dev)
+            rotated = not os.path.samestat(os.stat(self._path), os.fstat(self._fd))
         except FileNotFoundError:
             rotated = True
         if rotated:
-            self._open()
+            old, self._fd = self._fd, self._open()
+            os.close(old)
         _write_all(self._fd, lines)
 
 
-_PRIORITIES = {
-    10: syslog.LOG_DEBUG,
-    20: syslog.LOG_INFO,
-    30: syslog.LOG_WARNING,
-    40: syslog.LOG_ERR,
-    50: syslog.LOG_CRIT,
-}
+def _write_all(fd: int, lines: Lines) -> None:
+    data = memoryview("".join(f"{text}\n" for _, text in lines).encode("utf-8", "backslashreplace"))
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+_PRIORITIES = {10: syslog.LOG_DEBUG, 20: syslog.LOG_INFO, 30: syslog.LOG_WARNING, 40: syslog.LOG_ERR, 50: syslog.LOG_CRIT}
 
 
 def to_syslog(lines: Lines) -> None:
@@ -187,52 +115,91 @@ class Form:
         """The text of one line. ``when`` is seconds since the epoch."""
         if self._json:
             moment = datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            head = {
-                "time": moment,
-                "level": level,
-                "pid": os.getpid(),
-                "logger": logger,
-                "request_id": request,
-            }
+            head = {"time": moment, "level": level, "pid": os.getpid(), "logger": logger, "request_id": request}
             return orjson.dumps({**head, **fields}, default=str).decode()
         words = " ".join(f"{name}={value}" for name, value in fields.items())
         head_text = f"{self._clock(int(when))}.{int(when % 1 * 1000):03} {level} pid={os.getpid()} logger={logger}"
         return f"{head_text} request_id={request or '-'} {words}"
 
 
-class _Handler(logging.Handler):
-    """Turns records of Python's logging into lines."""
+class Output(logging.Handler):
+    """Makes lines of what is logged, and brings them to ``targets``: at once, or by a thread."""
 
-    def __init__(self, output: Output, form: Form) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._output = output
-        self._form = form
+        self.targets: list[Target] = [to_stderr]
+        self.form = Form(False, "%Y-%m-%d %H:%M:%S")
+        self._waiting: deque[tuple[int, str]] = deque()
+        self._lost = 0
+        self._wake, self._end = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Format here, where the request id is known, and hand over."""
+        """Format here, where the request id is known, and hand over.
+
+        Further lines stand in from the edge, so that nobody's input looks like a line of its own.
+        """
         try:
-            text = redact(record.getMessage() + _trace(record))
-            line = self._form.line(record.created, record.levelname, record.name, request_id.get(), {"message": _indent(text)})
-            self._output.put(record.levelno, line)
+            text = redact(self.format(record)).replace("\r", "\\r").replace("\n", "\n    ")
+            line = self.form.line(record.created, record.levelname, record.name, request_id.get(), {"message": text})
+            self.put(record.levelno, line)
         except Exception:  # noqa: BLE001 - logging is the edge; a bad log call must not fail a request
             self.handleError(record)
 
+    def put(self, level: int, text: str) -> None:
+        """Write one line, now or very soon.
 
-def _trace(record: logging.LogRecord) -> str:
-    error = record.exc_info[1] if record.exc_info else None
-    return "\n" + "".join(traceback.format_exception(error)).rstrip() if error is not None else ""
+        Lines beyond ``MOST_WAITING`` are counted, not kept: a stuck disk must not eat the memory.
+        """
+        if self._thread is None:
+            self._write([(level, text)])
+        elif len(self._waiting) >= MOST_WAITING:
+            self._lost += 1
+        else:
+            self._waiting.append((level, text))
+            if not self._wake.is_set():
+                self._wake.set()
+
+    def start(self) -> None:
+        """Write by a thread from now on. Call it in the process that has the event loop: threads do not survive a fork."""
+        self._end.clear()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write the rest (for at most some seconds, where a disk is stuck), then at once again."""
+        if (thread := self._thread) is None:
+            return
+        self._end.set()
+        self._wake.set()
+        thread.join(5.0)
+        self._thread = None
+        if not thread.is_alive():
+            self._flush()
+
+    def _run(self) -> None:
+        while not self._end.is_set():
+            self._wake.wait()
+            self._end.wait(GATHER_SECONDS)
+            self._wake.clear()
+            self._flush()
+
+    def _flush(self) -> None:
+        lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if self._lost:
+            lines.append((logging.ERROR, f"{self._lost} log lines were lost: the log cannot be written fast enough"))
+            self._lost = 0
+        if lines:
+            self._write(lines)
+
+    def _write(self, lines: Lines) -> None:
+        for target in self.targets:
+            with contextlib.suppress(OSError):
+                target(lines)
 
 
-def _indent(text: str) -> str:
-    """Further lines stand in from the edge, so that nobody's input looks like a line of its own."""
-    return text.replace("\r", "\\r").replace("\n", "\n    ")
-
-
-class _State:
-    """What :func:`setup` made; one for a process."""
-
-    output = Output([to_stderr])
-    form = Form(False, "%Y-%m-%d %H:%M:%S")
+_OUTPUT = Output()
+start_writer, stop_writer = _OUTPUT.start, _OUTPUT.stop
 
 
 def setup(conf: cfg.ConfigOpts, program: str) -> None:
@@ -241,15 +208,15 @@ def setup(conf: cfg.ConfigOpts, program: str) -> None:
     Raises ``OSError`` when the log file cannot be opened.
     """
     path = log_path(conf)
-    targets: list[Callable[[Lines], None]] = [LogFile(path)] if path else []
+    targets: list[Target] = [LogFile(path)] if path else []
     if not path or conf.use_stderr:
         targets.append(to_stderr)
     if conf.use_syslog:
         syslog.openlog(program, syslog.LOG_PID, getattr(syslog, conf.syslog_log_facility.upper(), syslog.LOG_USER))
         targets.append(to_syslog)
-    _State.output, _State.form = Output(targets), Form(conf.use_json, conf.log_date_format)
+    _OUTPUT.targets, _OUTPUT.form = targets, Form(conf.use_json, conf.log_date_format)
     root = logging.getLogger()
-    root.handlers = [_Handler(_State.output, _State.form)]
+    root.handlers = [_OUTPUT]
     root.setLevel(logging.DEBUG if conf.debug else logging.INFO if conf.verbose else logging.WARNING)
     for noisy in ("asyncio", "sqlalchemy", "alembic", "stevedore", "oslo_config"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -262,30 +229,15 @@ def log_path(conf: cfg.ConfigOpts) -> str | None:
     return os.path.join(conf.log_dir or "", conf.log_file)
 
 
-def start_writer() -> None:
-    """Write by a thread from now on. Call it in the process that has the event loop: threads do not survive a fork."""
-    _State.output.start()
-
-
-def stop_writer() -> None:
-    """Write what is left."""
-    _State.output.stop()
-
-
 def event(logger: str, request: str, fields: Mapping[str, object]) -> None:
     """One INFO line made of ``fields``, past Python's logging: for the access log, where each microsecond is paid by every
     request.
     """
-    _State.output.put(logging.INFO, _State.form.line(time.time(), "INFO", logger, request, fields))
-
-
-def to_terminal() -> bool:
-    """Whether lines go to standard error, so that a sentence need not be printed beside."""
-    return to_stderr in _State.output._targets
+    _OUTPUT.put(logging.INFO, _OUTPUT.form.line(time.time(), "INFO", logger, request, fields))
 
 
 def complain(program: str, sentence: str) -> None:
     """Say why the program ends: in the log, and to whoever started it."""
     logging.getLogger(program).critical("%s", sentence)
-    if not to_terminal():
+    if to_stderr not in _OUTPUT.targets:
         print(f"{program}: {redact(sentence)}", file=sys.stderr)  # noqa: T201 - the last words of a command
