@@ -35,6 +35,11 @@ class DataApi(types.String):
         return name
 
 
+def _old(*places: str) -> list[cfg.DeprecatedOpt]:
+    """Where an option is read from as well: GROUP.NAME."""
+    return [cfg.DeprecatedOpt(name, group=group) for group, _, name in (place.partition(".") for place in places)]
+
+
 SERVER_OPTIONS: list[cfg.Opt] = [
     cfg.HostAddressOpt("bind_host", default="127.0.0.1", help="Address to listen on."),
     cfg.PortOpt("bind_port", help="Port to listen on. Default: 9292 for image-api, 9191 for image-registry."),
@@ -134,11 +139,7 @@ DATABASE_OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt(
         "connection",
         secret=True,
-        deprecated_opts=[
-            cfg.DeprecatedOpt("sql_connection", group="DEFAULT"),
-            cfg.DeprecatedOpt("sql_connection", group="database"),
-            cfg.DeprecatedOpt("connection", group="DEFAULT"),
-        ],
+        deprecated_opts=_old("DEFAULT.sql_connection", "database.sql_connection", "DEFAULT.connection"),
         help="URL of the database: mysql://USER:PASSWORD@HOST/glance (PyMySQL is used) or sqlite:////ABSOLUTE/PATH.",
     ),
     cfg.IntOpt("max_pool_size", default=5, min=1, help="Connections kept open by each worker."),
@@ -149,10 +150,7 @@ DATABASE_OPTIONS: list[cfg.Opt] = [
     cfg.IntOpt(
         "connection_recycle_time",
         default=3600,
-        deprecated_opts=[
-            cfg.DeprecatedOpt("idle_timeout", group="database"),
-            cfg.DeprecatedOpt("sql_idle_timeout", group="DEFAULT"),
-        ],
+        deprecated_opts=_old("database.idle_timeout", "DEFAULT.sql_idle_timeout"),
         help="Seconds after which a connection is replaced by a new one.",
     ),
     cfg.StrOpt("ssl_ca", help="Ours. CA certificates that a MySQL server's certificate is checked against; makes TLS a must."),
@@ -184,9 +182,7 @@ HTTP_BASIC_OPTIONS: list[cfg.Opt] = [
     ),
 ]
 OSLO_MIDDLEWARE_OPTIONS: list[cfg.Opt] = [
-    cfg.StrOpt(
-        "http_basic_auth_user_file", default="/etc/glance/htpasswd", help="Users and bcrypt hashes (htpasswd -B)."
-    ),
+    cfg.StrOpt("http_basic_auth_user_file", default="/etc/glance/htpasswd", help="Users and bcrypt hashes (htpasswd -B)."),
     cfg.BoolOpt("enable_proxy_headers_parsing", default=False, help="Believe X-Forwarded-Proto and X-Forwarded-Host of a proxy."),
 ]
 TRUSTED_AUTH_OPTIONS: list[cfg.Opt] = [
@@ -215,14 +211,11 @@ STORES_OPTIONS: list[cfg.Opt] = [
     cfg.ListOpt(
         "stores",
         default=["file", "http"],
-        deprecated_opts=[cfg.DeprecatedOpt("known_stores", group="DEFAULT")],
+        deprecated_opts=_old("DEFAULT.known_stores"),
         help="Stores without names: file, http. Old driver paths (glance.store.filesystem.Store) are read as these.",
     ),
     cfg.StrOpt(
-        "default_store",
-        default="file",
-        deprecated_opts=[cfg.DeprecatedOpt("default_store", group="DEFAULT")],
-        help="The store that new images go to.",
+        "default_store", default="file", deprecated_opts=_old("DEFAULT.default_store"), help="The store that new images go to."
     ),
     cfg.StrOpt("default_backend", help="The store that new images go to, where enabled_backends gives names."),
 ]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import hashlib
 import ipaddress
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from typing import Any
 
-from oslo_config import cfg, iniparser
+from oslo_config import cfg
 
 from image_service import config
 
@@ -28,144 +28,91 @@ def _glances() -> dict[str, frozenset[str]]:
     return {kind: frozenset(names) for kind, names in json.loads(text).items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """One option as a file has it."""
-
-    file: str
-    group: str
-    name: str
-    value: str
-
-
-class _Reader(iniparser.BaseParser):
-    """Reads a file without knowing which options there are."""
-
-    def __init__(self, file: str) -> None:
-        super().__init__()
-        self._file = file
-        self._group = "DEFAULT"
-        self.found: list[Written] = []
-
-    def new_section(self, section: str) -> None:
-        self._group = section
-
-    def assignment(self, key: str, value: list[str]) -> None:
-        self.found.append(Written(self._file, self._group, key.strip().replace("-", "_"), "\n".join(value)))
-
-    def comment(self, comment: str) -> None:
-        pass
-
-
-def read_raw(path: str) -> list[Written]:
-    """Every option in a file. Raises ``OSError``; ``cfg.Error`` for a line that is none."""
-    reader = _Reader(path)
-    try:
-        with open(path, encoding="utf-8") as file:
-            reader.parse(file)
-    except iniparser.ParseError as error:
-        raise cfg.Error(f"{path}: {error}") from error
-    return reader.found
-
-
 def files_of(conf: cfg.ConfigOpts) -> list[str]:
     """The files that ``conf`` was read from, in their order."""
-    files = [os.path.abspath(name) for name in conf.config_file or []]
+    files = list(conf.config_file or [])
     for folder in conf.config_dir or []:
-        if os.path.isdir(folder):
-            files += sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".conf"))
-    return [name for name in files if os.path.exists(name)]
+        files += sorted(glob.glob(os.path.join(folder, "*.conf")))
+    return [os.path.abspath(name) for name in files if os.path.exists(name)]
 
 
 def unknown_options(conf: cfg.ConfigOpts, program: str) -> list[str]:
     """A sentence for each option that is written and has no effect."""
-    known = known_names(conf, program)
-    written = (option for file in files_of(conf) for option in read_raw(file))
-    return [sentence for option in written if (sentence := _complaint(option, known, program))]
+    backends = (conf.enabled_backends or {}) if program == "glance-api" else {}
+    known = known_names(program) | {backend: {option.dest for option in config.STORE_OPTIONS} for backend in backends}
+    sentences = []
+    for file in files_of(conf):
+        for group, names in _read(file).items():
+            for name in (name.strip().replace("-", "_") for name in names):
+                if name not in known.get(group, ()):
+                    sentences.append(f"{file}: [{group}] {name} {_why_without_effect(group, name, known)}")
+    return sentences
 
 
-def known_names(conf: cfg.ConfigOpts, program: str) -> dict[str, set[str]]:
+def _read(file: str) -> dict[str, dict[str, Any]]:
+    """Section -> options, whatever there are."""
+    sections: dict[str, dict[str, Any]] = {}
+    try:
+        cfg.ConfigParser(file, sections).parse()
+    except cfg.ParseError as error:
+        raise cfg.Error(f"{file}: {error}") from error
+    return sections
+
+
+@cache
+def known_names(program: str) -> dict[str, set[str]]:
     """Group -> every name, also old ones, under which an option is read from it."""
     known: dict[str, set[str]] = {}
     for group, options in config.GROUPS[program].items():
         for option in options:
-            for place, name in _names(group, option):
-                known.setdefault(place, set()).add(name)
-    backends = (conf.enabled_backends or {}) if program == "glance-api" else {}
-    for backend in backends:
-        known[backend] = {option.dest for option in config.STORE_OPTIONS}
+            known.setdefault(group, set()).add(option.dest)
+            for old in option.deprecated_opts:
+                known.setdefault(old.group or group, set()).add((old.name or option.dest).replace("-", "_"))
     return known
 
 
-def _names(group: str, option: cfg.Opt) -> Iterator[tuple[str, str]]:
-    yield group, option.dest
-    for old in option.deprecated_opts:
-        yield old.group or group, (old.name or option.dest).replace("-", "_")
+def _why_without_effect(group: str, name: str, known: dict[str, set[str]]) -> str:
+    glances = _glances()
+    if group in glances["groups"] or name in glances["options"] or name.startswith(tuple(glances["prefixes"])):
+        return f"{NOT_BUILT}; it has no effect"
+    for program in config.GROUPS:
+        if name in known_names(program).get(group, ()):
+            return f"{OF_OTHER} {program}.conf; it has no effect here"
+    for other, names in known.items():
+        if name in names:
+            return f"has no effect in this section; it belongs to [{other}]"
+    # What was probably meant: a name of the same section first, then of any.
+    for names in (known.get(group, set()), set().union(*known.values())):
+        for near in close_to(name, names):
+            place = next(other for other in (group, *known) if near in known.get(other, ()))
+            return f"is not an option (did you mean [{place}] {near}?); it has no effect"
+    return "is not an option; it has no effect"
 
 
-def _complaint(option: Written, known: dict[str, set[str]], program: str) -> str | None:
-    if option.name in known.get(option.group, ()):
-        return None
-    where, glances = f"{option.file}: [{option.group}] {option.name}", _glances()
-    if (
-        option.group in glances["groups"]
-        or option.name in glances["options"]
-        or option.name.startswith(tuple(glances["prefixes"]))
-    ):
-        return f"{where} {NOT_BUILT}; it has no effect"
-    other = _other_program(option, program)
-    if other:
-        return f"{where} {OF_OTHER} {other}.conf; it has no effect here"
-    elsewhere = [group for group, names in known.items() if option.name in names]
-    if elsewhere:
-        return f"{where} has no effect in this section; it belongs to [{elsewhere[0]}]"
-    return f"{where} is not an option{_nearest(option, known)}; it has no effect"
+def close_to(word: str, words: Iterable[str]) -> list[str]:
+    """The one of ``words`` that was probably meant, or none."""
+    return difflib.get_close_matches(word, sorted(words), n=1, cutoff=0.7)
 
 
-def _other_program(option: Written, program: str) -> str | None:
-    """The program of ours that has such an option, when this one has not."""
-    for other, groups in config.GROUPS.items():
-        names = {place for group, options in groups.items() for known in options for place in _names(group, known)}
-        if other != program and (option.group, option.name) in names:
-            return other
-    return None
-
-
-def _nearest(option: Written, known: dict[str, set[str]]) -> str:
-    """The name that was probably meant: in the same section first, then in any."""
-    for names in (known.get(option.group, set()), set().union(*known.values())):
-        near = difflib.get_close_matches(option.name, sorted(names), n=1, cutoff=0.7)
-        if near:
-            group = option.group if near[0] in known.get(option.group, ()) else _group_of(near[0], known)
-            return f" (did you mean [{group}] {near[0]}?)"
-    return ""
-
-
-def _group_of(name: str, known: dict[str, set[str]]) -> str:
-    return next(group for group, names in known.items() if name in names)
+def nearest(word: str, words: Iterable[str]) -> str:
+    """`` (did you mean X?)`` or nothing."""
+    return "".join(f" (did you mean {near}?)" for near in close_to(word, words))
 
 
 def require_valid(conf: cfg.ConfigOpts, program: str) -> None:
     """Raise ``cfg.Error`` for a value that is not allowed: oslo.config itself looks at a value only when it is asked for."""
-    for group, options in config.GROUPS[program].items():
-        for option in options:
-            _ = conf[option.dest] if group == "DEFAULT" else conf[group][option.dest]
+    for value in conf.values():
+        if isinstance(value, cfg.ConfigOpts.GroupAttr):
+            list(value.values())
     if program == "glance-api":
-        _require_valid_stores(conf)
         _require_hash(conf.hashing_algorithm)
-
-
-def _require_valid_stores(conf: cfg.ConfigOpts) -> None:
-    for backend in conf.enabled_backends or {}:
-        for option in config.STORE_OPTIONS:
-            _ = conf[backend][option.dest]
 
 
 def _require_hash(algorithm: str) -> None:
     try:
         hashlib.new(algorithm, usedforsecurity=False).hexdigest()
     except (ValueError, TypeError) as error:
-        near = nearest(algorithm, sorted(hashlib.algorithms_available))
+        near = nearest(algorithm, hashlib.algorithms_available)
         raise cfg.Error(
             f"hashing_algorithm = {algorithm}: hashlib has no such algorithm{near}. sha512 is the default."
         ) from error
@@ -181,7 +128,9 @@ def require_closed_door(conf: cfg.ConfigOpts, addresses: Iterable[Any] | None = 
     """
     if conf.allow_unauthenticated_access or not asks_nobody(conf):
         return
-    hosts = [conf.bind_host] if addresses is None else [_host(address) for address in addresses]
+    hosts = [conf.bind_host]
+    if addresses is not None:
+        hosts = [str(address[0]) if isinstance(address, tuple) else "localhost" for address in addresses]
     for host in hosts:
         if not is_loopback(host):
             raise cfg.Error(
@@ -197,19 +146,9 @@ def asks_nobody(conf: cfg.ConfigOpts) -> bool:
     return not [word for word in words if word not in ("", "caching", "cachemanagement")]
 
 
-def _host(address: Any) -> str:
-    return str(address[0]) if isinstance(address, tuple) else "localhost"
-
-
 def is_loopback(host: str) -> bool:
     """Whether only this host reaches ``host``. Other names than localhost may mean anything."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def nearest(word: str, words: Sequence[str]) -> str:
-    """`` (did you mean X?)`` or nothing."""
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.7)
-    return f" (did you mean {near[0]}?)" if near else ""

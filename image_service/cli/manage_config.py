@@ -16,6 +16,7 @@ from oslo_config import cfg
 
 from image_service import config
 from image_service.cli.config_findings import Finding, findings
+from image_service.registry.secret import make_secret
 
 _REGISTRYS_LINE = re.compile(r"^[ \t]*(bind_port[ \t]*=[ \t]*9191[ \t]*$|log_file[ \t]*=.*registry)", re.MULTILINE)
 
@@ -52,8 +53,6 @@ def _is_registrys(path: Path) -> bool:
 
 def make_secret_file(args: argparse.Namespace) -> int:
     """Make the secret of image-api and image-registry; the exit code."""
-    from image_service.registry.secret import make_secret
-
     path = args.file or config.load("glance-api", args.config_file, args.config_dir).registry_link.secret_file
     try:
         make_secret(path)
