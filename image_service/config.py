@@ -275,14 +275,6 @@ GROUPS = {"glance-api": API_GROUPS, "glance-registry": REGISTRY_GROUPS}
 DEFAULT_PORTS = {"glance-api": 9292, "glance-registry": 9191}
 
 
-def new(program: str) -> cfg.ConfigOpts:
-    """An empty configuration with every option of ``program`` (glance-api, glance-registry) registered."""
-    conf = cfg.ConfigOpts()
-    for group, options in GROUPS[program].items():
-        conf.register_opts(options, group=None if group == "DEFAULT" else group)
-    return conf
-
-
 def load(program: str, files: Sequence[str] | None = None, dirs: Sequence[str] | None = None) -> cfg.ConfigOpts:
     """Read the configuration of ``program``.
 
@@ -290,23 +282,17 @@ def load(program: str, files: Sequence[str] | None = None, dirs: Sequence[str] |
     ``cfg.Error`` with a sentence for a file that is missing or a value that is not allowed. A section for each of
     ``enabled_backends`` is registered.
     """
-    conf = new(program)
-    arguments: dict[str, Any] = {"project": "glance", "prog": program, "version": __version__}
-    if files is not None:
-        arguments["default_config_files"] = [os.path.abspath(name) for name in files]
-    if dirs is not None:
-        arguments["default_config_dirs"] = [os.path.abspath(name) for name in dirs]
+    conf = cfg.ConfigOpts()
+    for group, options in GROUPS[program].items():
+        conf.register_opts(options, group=None if group == "DEFAULT" else group)
+    places = {"default_config_files": files, "default_config_dirs": dirs}
+    given: dict[str, Any] = {place: list(map(os.path.abspath, names)) for place, names in places.items() if names is not None}
     try:
-        conf([], **arguments)
+        conf([], project="glance", prog=program, version=__version__, **given)
     except UnicodeDecodeError as error:
         raise cfg.Error(f"A configuration file is not UTF-8: {error}.") from None
     conf.set_default("bind_port", DEFAULT_PORTS[program])
     conf.set_default("workers", min(os.cpu_count() or 1, 8))
     for name in (conf.enabled_backends or {}) if program == "glance-api" else {}:
-        register_store_options(conf, name)
+        conf.register_opts(STORE_OPTIONS, group=name)
     return conf
-
-
-def register_store_options(conf: cfg.ConfigOpts, group: str) -> None:
-    """Options of one named store live in the section with its name."""
-    conf.register_opts(STORE_OPTIONS, group=group)
