@@ -1,7 +1,8 @@
 """``image-manage config check`` and ``image-manage registry-secret``.
 
-Exit codes of ``config check``: 0 the service can start with it (warnings may be printed), 1 it could not, or not safely, 2 the
-file cannot be read.
+Unknown options, paths, secrets, combinations that are not safe: every finding says what to change. Nothing here connects to
+anything. Exit codes of ``config check``: 0 the service can start with it (warnings may be printed), 1 it could not, or not
+safely, 2 the file cannot be read.
 """
 
 from __future__ import annotations
@@ -9,14 +10,23 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import stat
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from oslo_config import cfg
 
-from image_service import config
-from image_service.cli.config_findings import Finding, findings
-from image_service.registry.secret import make_secret
+from image_service import config, config_check, log
+from image_service.api.middleware.authentication import base_flavor
+from image_service.api.middleware.identities import parse_identities, parse_passwords
+from image_service.api.middleware.trusted import parse_networks
+from image_service.registry.engine import database_url
+from image_service.registry.secret import BadSecret, make_secret, read_secret
+from image_service.store.stores import folders
 
 _REGISTRYS_LINE = re.compile(r"^[ \t]*(bind_port[ \t]*=[ \t]*9191[ \t]*$|log_file[ \t]*=.*registry)", re.MULTILINE)
 
@@ -61,3 +71,182 @@ def make_secret_file(args: argparse.Namespace) -> int:
         return 1
     print(f"{os.path.abspath(path)} was made; copy it to every host of image-api and image-registry")
     return 0
+
+
+# ---- what is looked at ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An ``error`` keeps the service from starting, or makes it unsafe; a ``warning`` is worth a look."""
+
+    level: Literal["error", "warning"]
+    sentence: str
+
+
+_error, _warning = partial(Finding, "error"), partial(Finding, "warning")
+
+
+def findings(conf: cfg.ConfigOpts, program: str) -> Iterator[Finding]:
+    """Everything there is to say. ``cfg.Error`` for a value that is not allowed: nothing else can be said then."""
+    config_check.require_valid(conf, program)
+    for sentence in config_check.unknown_options(conf, program):
+        yield _warning(sentence) if config_check.NOT_BUILT in sentence or config_check.OF_OTHER in sentence else _error(sentence)
+    try:
+        config_check.require_closed_door(conf)
+    except cfg.Error as error:
+        yield _error(str(error))
+    yield from _database(conf, program)
+    yield from _log(conf)
+    yield from _readers(conf)
+    yield from _who_asks(conf, program)
+    if program == "glance-api":
+        yield from _stores(conf)
+        yield from _formats(conf)
+        yield from _api(conf)
+    else:
+        yield from _secret(conf)
+
+
+def _database(conf: cfg.ConfigOpts, program: str) -> Iterator[Finding]:
+    if program == "glance-api" and conf.data_api == "registry":
+        if conf.database.connection:
+            unused = "[database] connection is not used with data_api = registry"
+            yield _warning(f"{unused}; take it out, so that this host does not know the password")
+        yield from _secret(conf)
+    elif not conf.database.connection:
+        yield _error("[database] connection is not set: mysql://USER:PASSWORD@HOST/glance, or sqlite:////ABSOLUTE/PATH")
+    else:
+        yield from _database_url(conf.database.connection, conf.database.ssl_ca)
+
+
+def _database_url(connection: str, ssl_ca: str | None) -> Iterator[Finding]:
+    try:
+        url = database_url(connection)
+    except ValueError as error:
+        yield _error(str(error))
+        return
+    if url.get_backend_name() == "sqlite":
+        yield from _writable_folder(Path(url.database or "").parent, "[database] connection")
+    elif not url.database:
+        yield _error("[database] connection names no database: write mysql://USER:PASSWORD@HOST/glance")
+    elif url.password is None:
+        yield _warning("[database] connection has no password")
+    elif url.host and not config_check.is_loopback(url.host) and not ssl_ca:
+        yield _warning(f"[database] ssl_ca is not set: the password goes to {url.host} without TLS")
+
+
+def _log(conf: cfg.ConfigOpts) -> Iterator[Finding]:
+    path = log.log_path(conf)
+    if path is None:
+        return
+    if not os.path.isabs(path):
+        yield _error(f"log_file = {conf.log_file}: give the whole path, or log_dir")
+    elif not os.path.exists(path):
+        yield from _writable_folder(Path(path).parent, "log_file")
+    elif not os.access(path, os.W_OK):
+        yield _error(f"log_file: {path} cannot be written by {_me()}")
+
+
+def _readers(conf: cfg.ConfigOpts) -> Iterator[Finding]:
+    """Files with secrets that everybody on the host may read."""
+    for file in config_check.files_of(conf):
+        text = Path(file).read_text(encoding="utf-8", errors="replace")
+        if os.stat(file).st_mode & stat.S_IROTH and log.redact(text) != text:
+            yield _error(f"{file} holds a password and everybody may read it: chmod 0640 {file}")
+
+
+def _who_asks(conf: cfg.ConfigOpts, program: str) -> Iterator[Finding]:
+    try:
+        flavor = base_flavor(conf.paste_deploy.flavor)
+        networks = parse_networks(conf.trusted_auth.trusted_addresses)
+    except cfg.Error as error:
+        yield _error(str(error))
+        return
+    if flavor == "trusted-auth" and any(network.prefixlen == 0 for network in networks):
+        yield _error("[trusted_auth] trusted_addresses trusts everybody: list the proxy in front only")
+    if flavor == "http_basic" and program == "glance-registry":
+        yield _error("[paste_deploy] flavor: image-registry has the flavors empty and trusted-auth only")
+    elif flavor == "http_basic":
+        yield from _users(conf)
+    if config_check.asks_nobody(conf) and not config_check.is_loopback(conf.bind_host) and conf.allow_unauthenticated_access:
+        yield _warning(f"everybody who reaches {conf.bind_host}:{conf.bind_port} is administrator, as you allowed")
+    if "cach" in (conf.paste_deploy.flavor or ""):
+        yield _warning(f"[paste_deploy] flavor = {conf.paste_deploy.flavor}: this release has no cache of images")
+
+
+def _users(conf: cfg.ConfigOpts) -> Iterator[Finding]:
+    hint = "make the first user with: image-manage user add NAME --project PROJECT --role admin"
+    for option, path, parse in (
+        ("[oslo_middleware] http_basic_auth_user_file", conf.oslo_middleware.http_basic_auth_user_file, parse_passwords),
+        ("[http_basic] identity_file", conf.http_basic.identity_file, parse_identities),
+    ):
+        try:
+            parse(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            yield _warning(f"{option}: {path} is not there yet, and the service does not start without it; {hint}")
+        except (OSError, ValueError) as error:
+            yield _error(f"{option}: {path}: {error}")
+        else:
+            if os.stat(path).st_mode & (stat.S_IROTH | stat.S_IWOTH):
+                yield _error(f"{option}: everybody may read {path}: chmod 0640 {path}")
+
+
+def _stores(conf: cfg.ConfigOpts) -> Iterator[Finding]:
+    try:
+        for folder in folders(conf):
+            yield from _writable_folder(Path(folder), "the folder of a file store", made=True)
+    except cfg.Error as error:
+        yield _error(str(error))
+
+
+def _formats(conf: cfg.ConfigOpts) -> Iterator[Finding]:
+    for option, known in (("disk_formats", config.DISK_FORMATS), ("container_formats", config.CONTAINER_FORMATS)):
+        for word in getattr(conf.image_format, option):
+            if word not in known:
+                yield _warning(f"[image_format] {option}: {word} is none of Glance's formats{config_check.nearest(word, known)}")
+
+
+def _api(conf: cfg.ConfigOpts) -> Iterator[Finding]:
+    if not (conf.enable_v1_api or conf.enable_v2_api):
+        yield _error("enable_v1_api and enable_v2_api are both off: nothing would be served")
+    if conf.public_endpoint and not conf.public_endpoint.startswith(("http://", "https://")):
+        yield _error(f"public_endpoint = {conf.public_endpoint}: write http://HOST:PORT or https://HOST")
+    if conf.oslo_middleware.enable_proxy_headers_parsing and not config_check.is_loopback(conf.bind_host):
+        yield _warning("enable_proxy_headers_parsing believes X-Forwarded-* of everybody who reaches bind_host")
+    if conf.limit_param_default > conf.api_limit_max:
+        yield Finding(
+            "warning", f"limit_param_default = {conf.limit_param_default} is cut to api_limit_max = {conf.api_limit_max}"
+        )
+    header = conf.api.sendfile_header
+    if header and not header.startswith("X-Accel-Redirect:/"):
+        yield _error(f"[api] sendfile_header = {header}: write X-Accel-Redirect:/PREFIX")
+    if conf.owner_is_tenant is False:
+        yield _warning("owner_is_tenant = False is gone from Glance: its newer releases refuse it")
+
+
+def _secret(conf: cfg.ConfigOpts) -> Iterator[Finding]:
+    path = conf.registry_link.secret_file
+    if not os.path.exists(path):
+        yield _warning(f"[registry_link] secret_file: {path} is not there yet; image-manage registry-secret makes it")
+        return
+    try:
+        read_secret(path)
+    except BadSecret as error:
+        yield _error(str(error))
+
+
+def _writable_folder(folder: Path, what: str, *, made: bool = False) -> Iterator[Finding]:
+    """An error unless the folder can be written; ``made``: or the service can make it."""
+    found = next(place for place in (folder, *folder.parents) if place.exists() or place == place.parent)
+    if not found.is_dir():
+        yield _error(f"{what}: {found} is no folder")
+    elif not os.access(found, os.W_OK | os.X_OK):
+        yield _error(f"{what}: {found} cannot be written by {_me()}")
+    elif found != folder:
+        sentence = f"{what}: {folder} is not there: install -d -o glance -g glance -m 0750 {folder}"
+        yield _warning(sentence) if made else _error(sentence)
+
+
+def _me() -> str:
+    return f"user {os.geteuid()}"

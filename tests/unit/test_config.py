@@ -11,8 +11,7 @@ import pytest
 from oslo_config import cfg
 
 from image_service import config, log
-from image_service.cli.config_findings import Finding, findings
-from image_service.cli.manage_config import program_of
+from image_service.cli.manage_config import Finding, findings, program_of
 from image_service.config_check import is_loopback, require_closed_door, require_valid, unknown_options
 from image_service.registry.engine import database_url
 from image_service.store.stores import folders
