@@ -100,7 +100,7 @@ class Worker(GunicornWebWorker):
         """Until a signal, or until the master is gone: then nobody would replace or stop this process."""
         while self.ppid == os.getppid():
             self.notify()
-            runner.cut_silent_clients(time.monotonic())
+            runner.cut_silent_clients()
             await asyncio.sleep(1)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
