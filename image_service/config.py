@@ -28,11 +28,8 @@ _LONG_DATA_API = {
 class DataApi(types.String):
     """``database`` or ``registry``; Glance's long module names are read as these."""
 
-    def __call__(self, value: object) -> str:
-        name = _LONG_DATA_API.get(str(value), str(value))
-        if name not in ("database", "registry"):
-            raise ValueError(f"data_api must be database or registry, not {value!r}")
-        return name
+    def __call__(self, value: object) -> Any:
+        return super().__call__(_LONG_DATA_API.get(str(value), value))
 
 
 def _old(*places: str) -> list[cfg.DeprecatedOpt]:
@@ -90,7 +87,7 @@ LOG_OPTIONS: list[cfg.Opt] = [
 REGISTRY_LINK_OPTIONS: list[cfg.Opt] = [
     cfg.Opt(
         "data_api",
-        type=DataApi(),
+        type=DataApi(choices=["database", "registry"]),
         default="database",
         help="database: this process talks to the database itself. registry: it asks image-registry over HTTP.",
     ),

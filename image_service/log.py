@@ -237,7 +237,9 @@ def event(logger: str, request: str, fields: Mapping[str, object]) -> None:
 
 
 def complain(program: str, sentence: str) -> None:
-    """Say why the program ends: in the log, and to whoever started it."""
-    logging.getLogger(program).critical("%s", sentence)
-    if to_stderr not in _OUTPUT.targets:
+    """Say why the program ends: in the log, where there is one already, and to whoever started it."""
+    logged = bool(logging.getLogger().handlers)
+    if logged:
+        logging.getLogger(program).critical("%s", sentence)
+    if not logged or to_stderr not in _OUTPUT.targets:
         print(f"{program}: {redact(sentence)}", file=sys.stderr)  # noqa: T201 - the last words of a command

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from oslo_config import cfg
 
-from image_service import __version__
+from image_service import __version__, log
 from image_service.errors import ImageServiceError
 
 
@@ -23,20 +23,15 @@ def make_parser(name: str, description: str, program: str) -> argparse.ArgumentP
     return parser
 
 
-def print_error(name: str, sentence: str) -> None:
-    """Say on standard error why the command ``name`` ends."""
-    print(f"{name}: {sentence}", file=sys.stderr)
-
-
-def run(name: str, work: Callable[[], int | None], complain: Callable[[str, str], None] = print_error) -> NoReturn:
+def run(name: str, work: Callable[[], int | None]) -> NoReturn:
     """End the process with what ``work`` returns (None is 0), or with a sentence: 1 it failed, 2 wrong configuration."""
     try:
         sys.exit(work())
     except KeyboardInterrupt:
         sys.exit(130)
     except cfg.Error as error:
-        complain(name, str(error))
+        log.complain(name, str(error))
         sys.exit(2)
     except (ImageServiceError, OSError) as error:
-        complain(name, str(error))
+        log.complain(name, str(error))
         sys.exit(1)

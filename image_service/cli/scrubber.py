@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import signal
 from collections.abc import Sequence
 
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         log.setup(conf, NAME)
         return asyncio.run(_run(conf, args))
 
-    run(NAME, scrub, log.complain)
+    run(NAME, scrub)
 
 
 async def _run(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
@@ -63,11 +64,8 @@ async def _repeat(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Regi
             await _once(conf, args, registry, stores)
         except ImageServiceError as error:
             log.complain(NAME, f"{error.message} Trying again in {conf.wakeup_time} s.")
-        try:
-            async with asyncio.timeout(conf.wakeup_time):
-                await stop.wait()
-        except TimeoutError:
-            continue
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), conf.wakeup_time)
     return 0
 
 
