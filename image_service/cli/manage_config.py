@@ -25,7 +25,7 @@ from image_service.api.middleware.authentication import base_flavor
 from image_service.api.middleware.identities import parse_identities, parse_passwords
 from image_service.api.middleware.trusted import parse_networks
 from image_service.registry.engine import database_url
-from image_service.registry.secret import BadSecret, make_secret, read_secret
+from image_service.registry.secret import make_secret, read_secret
 from image_service.store.stores import folders
 
 _REGISTRYS_LINE = re.compile(r"^[ \t]*(bind_port[ \t]*=[ \t]*9191[ \t]*$|log_file[ \t]*=.*registry)", re.MULTILINE)
@@ -92,47 +92,40 @@ def findings(conf: cfg.ConfigOpts, program: str) -> Iterator[Finding]:
     config_check.require_valid(conf, program)
     for sentence in config_check.unknown_options(conf, program):
         yield _warning(sentence) if config_check.NOT_BUILT in sentence or config_check.OF_OTHER in sentence else _error(sentence)
-    try:
-        config_check.require_closed_door(conf)
-    except cfg.Error as error:
-        yield _error(str(error))
-    yield from _database(conf, program)
-    yield from _log(conf)
-    yield from _readers(conf)
-    yield from _who_asks(conf, program)
-    if program == "glance-api":
-        yield from _stores(conf)
-        yield from _formats(conf)
-        yield from _api(conf)
-    else:
-        yield from _secret(conf)
+    checks = [_door(conf), _database(conf, program), _log(conf), _readers(conf), _who_asks(conf, program)]
+    checks += [_stores(conf), _formats(conf), _api(conf)] if program == "glance-api" else [_secret(conf)]
+    for check in checks:
+        try:
+            yield from check
+        except (cfg.Error, ValueError) as error:  # what the service itself would say when it starts
+            yield _error(str(error))
+
+
+def _door(conf: cfg.ConfigOpts) -> Iterator[Finding]:
+    config_check.require_closed_door(conf)
+    if config_check.asks_nobody(conf) and not config_check.is_loopback(conf.bind_host):
+        yield _warning(f"everybody who reaches {conf.bind_host}:{conf.bind_port} is administrator, as you allowed")
 
 
 def _database(conf: cfg.ConfigOpts, program: str) -> Iterator[Finding]:
+    connection = conf.database.connection
     if program == "glance-api" and conf.data_api == "registry":
-        if conf.database.connection:
+        if connection:
             unused = "[database] connection is not used with data_api = registry"
             yield _warning(f"{unused}; take it out, so that this host does not know the password")
         yield from _secret(conf)
-    elif not conf.database.connection:
-        yield _error("[database] connection is not set: mysql://USER:PASSWORD@HOST/glance, or sqlite:////ABSOLUTE/PATH")
-    else:
-        yield from _database_url(conf.database.connection, conf.database.ssl_ca)
-
-
-def _database_url(connection: str, ssl_ca: str | None) -> Iterator[Finding]:
-    try:
-        url = database_url(connection)
-    except ValueError as error:
-        yield _error(str(error))
         return
+    if not connection:
+        yield _error("[database] connection is not set: mysql://USER:PASSWORD@HOST/glance, or sqlite:////ABSOLUTE/PATH")
+        return
+    url = database_url(connection)
     if url.get_backend_name() == "sqlite":
         yield from _writable_folder(Path(url.database or "").parent, "[database] connection")
     elif not url.database:
         yield _error("[database] connection names no database: write mysql://USER:PASSWORD@HOST/glance")
     elif url.password is None:
         yield _warning("[database] connection has no password")
-    elif url.host and not config_check.is_loopback(url.host) and not ssl_ca:
+    elif url.host and not config_check.is_loopback(url.host) and not conf.database.ssl_ca:
         yield _warning(f"[database] ssl_ca is not set: the password goes to {url.host} without TLS")
 
 
@@ -157,20 +150,14 @@ def _readers(conf: cfg.ConfigOpts) -> Iterator[Finding]:
 
 
 def _who_asks(conf: cfg.ConfigOpts, program: str) -> Iterator[Finding]:
-    try:
-        flavor = base_flavor(conf.paste_deploy.flavor)
-        networks = parse_networks(conf.trusted_auth.trusted_addresses)
-    except cfg.Error as error:
-        yield _error(str(error))
-        return
+    flavor = base_flavor(conf.paste_deploy.flavor)
+    networks = parse_networks(conf.trusted_auth.trusted_addresses)
     if flavor == "trusted-auth" and any(network.prefixlen == 0 for network in networks):
         yield _error("[trusted_auth] trusted_addresses trusts everybody: list the proxy in front only")
     if flavor == "http_basic" and program == "glance-registry":
         yield _error("[paste_deploy] flavor: image-registry has the flavors empty and trusted-auth only")
     elif flavor == "http_basic":
         yield from _users(conf)
-    if config_check.asks_nobody(conf) and not config_check.is_loopback(conf.bind_host) and conf.allow_unauthenticated_access:
-        yield _warning(f"everybody who reaches {conf.bind_host}:{conf.bind_port} is administrator, as you allowed")
     if "cach" in (conf.paste_deploy.flavor or ""):
         yield _warning(f"[paste_deploy] flavor = {conf.paste_deploy.flavor}: this release has no cache of images")
 
@@ -193,11 +180,8 @@ def _users(conf: cfg.ConfigOpts) -> Iterator[Finding]:
 
 
 def _stores(conf: cfg.ConfigOpts) -> Iterator[Finding]:
-    try:
-        for folder in folders(conf):
-            yield from _writable_folder(Path(folder), "the folder of a file store", made=True)
-    except cfg.Error as error:
-        yield _error(str(error))
+    for folder in folders(conf):
+        yield from _writable_folder(Path(folder), "the folder of a file store", made=True)
 
 
 def _formats(conf: cfg.ConfigOpts) -> Iterator[Finding]:
@@ -215,9 +199,7 @@ def _api(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     if conf.oslo_middleware.enable_proxy_headers_parsing and not config_check.is_loopback(conf.bind_host):
         yield _warning("enable_proxy_headers_parsing believes X-Forwarded-* of everybody who reaches bind_host")
     if conf.limit_param_default > conf.api_limit_max:
-        yield Finding(
-            "warning", f"limit_param_default = {conf.limit_param_default} is cut to api_limit_max = {conf.api_limit_max}"
-        )
+        yield _warning(f"limit_param_default = {conf.limit_param_default} is cut to api_limit_max = {conf.api_limit_max}")
     header = conf.api.sendfile_header
     if header and not header.startswith("X-Accel-Redirect:/"):
         yield _error(f"[api] sendfile_header = {header}: write X-Accel-Redirect:/PREFIX")
@@ -227,13 +209,10 @@ def _api(conf: cfg.ConfigOpts) -> Iterator[Finding]:
 
 def _secret(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     path = conf.registry_link.secret_file
-    if not os.path.exists(path):
-        yield _warning(f"[registry_link] secret_file: {path} is not there yet; image-manage registry-secret makes it")
-        return
-    try:
+    if os.path.exists(path):
         read_secret(path)
-    except BadSecret as error:
-        yield _error(str(error))
+    else:
+        yield _warning(f"[registry_link] secret_file: {path} is not there yet; image-manage registry-secret makes it")
 
 
 def _writable_folder(folder: Path, what: str, *, made: bool = False) -> Iterator[Finding]:
