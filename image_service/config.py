@@ -263,10 +263,7 @@ REGISTRY_GROUPS: dict[str, list[cfg.Opt]] = {
         *LOG_OPTIONS,
         *[o for o in API_OPTIONS if o.name in ("limit_param_default", "api_limit_max", "admin_role", "owner_is_tenant")],
     ],
-    "database": DATABASE_OPTIONS,
-    "paste_deploy": PASTE_OPTIONS,
-    "trusted_auth": TRUSTED_AUTH_OPTIONS,
-    "registry_link": LINK_SECRET_OPTIONS,
+    **{group: API_GROUPS[group] for group in ("database", "paste_deploy", "trusted_auth", "registry_link")},
 }
 GROUPS = {"glance-api": API_GROUPS, "glance-registry": REGISTRY_GROUPS}
 DEFAULT_PORTS = {"glance-api": 9292, "glance-registry": 9191}
