@@ -230,9 +230,7 @@ def log_path(conf: cfg.ConfigOpts) -> str | None:
 
 
 def event(logger: str, request: str, fields: Mapping[str, object]) -> None:
-    """One INFO line made of ``fields``, past Python's logging: for the access log, where each microsecond is paid by every
-    request.
-    """
+    """One INFO line of ``fields``, past Python's logging: for the access log, whose microseconds every request pays."""
     _OUTPUT.put(logging.INFO, _OUTPUT.form.line(time.time(), "INFO", logger, request, fields))
 
 

@@ -29,9 +29,6 @@ def run(name: str, work: Callable[[], int | None]) -> NoReturn:
         sys.exit(work())
     except KeyboardInterrupt:
         sys.exit(130)
-    except cfg.Error as error:
+    except (cfg.Error, ImageServiceError, OSError) as error:
         log.complain(name, str(error))
-        sys.exit(2)
-    except (ImageServiceError, OSError) as error:
-        log.complain(name, str(error))
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, cfg.Error) else 1)

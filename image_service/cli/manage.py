@@ -1,5 +1,4 @@
-"""``image-manage``: everything an administrator does beside the API. Here are the words of each command; the ``manage_*`` modules
-do the work.
+"""``image-manage``: everything an administrator does beside the API. Here are the words; the ``manage_*`` modules do the work.
 
 Exit codes: 0 done, 1 it failed, 2 wrong arguments or configuration; ``db check`` has 3, 4 and 5 besides.
 """

@@ -33,16 +33,15 @@ def run(args: argparse.Namespace) -> None:
     folder = os.open(Path(conf.oslo_middleware.http_basic_auth_user_file).parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
-        try:
-            files = UserFiles(conf)
-        except ValueError as error:
-            raise InvalidValue(f"{conf.http_basic.identity_file}: {error}") from error
+        files = UserFiles(conf)
         if args.action == "list":
             _list(files)
             return
         said = _add(files, args) if args.action == "add" else _change(files, args.action, args.name)
         files.write()
         print(said)
+    except ValueError as error:
+        raise InvalidValue(f"{conf.http_basic.identity_file}: {error}") from error
     finally:
         os.close(folder)
 

@@ -64,9 +64,7 @@ class Master(Arbiter):
         self._not_before = 0.0
 
     def start(self) -> None:
-        """Listen. Raises ``cfg.Error`` where nobody would be asked and strangers could come (sockets from systemd are looked at,
-        too).
-        """
+        """Listen. ``cfg.Error`` where nobody would be asked and strangers could come, also by sockets from systemd."""
         super().start()
         require_closed_door(self.app.conf, [listener.getsockname() for listener in self.LISTENERS])
         for listener in self.LISTENERS:

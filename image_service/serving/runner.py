@@ -91,9 +91,7 @@ class Runner(web.AppRunner):
         return cast("list[Connection]", self.server.connections) if self.server is not None else []
 
     def cut_silent_clients(self) -> None:
-        """Cut connections whose client owes us something and said nothing for ``client_socket_timeout``. Does something only when
-        it is time for it.
-        """
+        """When it is time for it: cut connections whose client owes us something, silent for ``client_socket_timeout``."""
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + min(max(self._silence / 20, 0.5), 30.0)
