@@ -31,7 +31,7 @@ FAILED = b"!"
 
 
 class Worker(GunicornWebWorker):
-    """The heartbeat file, which the master shares, also holds what the worker has to say: nothing yet, ``+``, or ``!`` and why."""
+    """The heartbeat file, which the master shares, also holds what the worker says: nothing yet, ``+``, or ``!`` and why."""
 
     app: Application
     # The master's: whether this one is to go, and the signal that told it so while it was listening.
