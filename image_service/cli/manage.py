@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from image_service import config
 from image_service.cli.command import make_parser, run
-from image_service.errors import InvalidValue
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
