@@ -41,7 +41,7 @@ class ImageApi:
         self._service = service
         self._settings = settings
         self._authenticate = authenticate
-        self._routes = {"v1": v1.routes(), "v2": v2.routes(service)}
+        self._routes = {"v1": v1.routes(), "v2": v2.routes()}
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
@@ -57,6 +57,8 @@ class ImageApi:
         call = self._call(request)
         call.context = request["context"] = await self._authenticate(request)
         handler, call.params = self._routes[meant.api].find(request.method, meant.parts)
+        if meant.api == "v2" and handler not in v2.READ_BODY:
+            await receiving.require_no_body(request)
         return await handler(call)
 
     async def _outside(self, request: web.Request, parts: list[str]) -> web.StreamResponse:

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from image_service.api import sending
 from image_service.api.call import Call
-from image_service.api.receiving import require_no_body, stream
+from image_service.api.receiving import stream
 from image_service.errors import InvalidValue, UnsupportedMediaType
 from image_service.model import Image, UploadKind
 from image_service.operations import downloads, images, uploads
@@ -56,7 +56,6 @@ def _store(call: Call, name: str | None) -> str | None:
 async def download(call: Call) -> web.StreamResponse:
     """``GET``: all data, or one range of it; 204 while there is none."""
     request = call.request
-    await require_no_body(request)
     image = await images.show(call.service, call.context, call.image_id)
     downloads.require_readable(call.context, image)
     if not image.locations:

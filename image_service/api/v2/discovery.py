@@ -1,44 +1,50 @@
-"""``/v2/info/...``: what this service can do (contract C.14)."""
+"""``/v2/info/...``: what this service can do (contract C.14); and ``/v2/tenants``, which it cannot."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Never
 
 from aiohttp import web
 
 from image_service.api.call import Call, json_answer
-from image_service.api.receiving import require_no_body
 from image_service.errors import Forbidden, NotFound
 from image_service.store.interface import Store
 
 
-async def import_methods(call: Call) -> web.Response:
+async def import_methods(_call: Call) -> web.Response:
     """``GET /v2/info/import``: none are built."""
-    await require_no_body(call.request)
     methods = {"description": "Import methods available.", "type": "array", "value": []}
     return json_answer({"import-methods": methods})
 
 
 async def stores(call: Call) -> web.Response:
     """``GET /v2/info/stores``; 404 where stores have no names."""
-    await require_no_body(call.request)
     _require_names(call)
     return json_answer({"stores": [_store(call, store) for store in call.service.stores.all()]})
 
 
 async def stores_detail(call: Call) -> web.Response:
     """``GET /v2/info/stores/detail``: for administrators and services."""
-    await require_no_body(call.request)
     if not call.context.is_admin and "service" not in call.context.roles:
         raise Forbidden("Only an administrator or a service may see the details of stores.")
     _require_names(call)
     return json_answer({"stores": [_details(call, store) for store in call.service.stores.all()]})
 
 
-async def usage(call: Call) -> web.Response:
+async def usage(_call: Call) -> web.Response:
     """``GET /v2/info/usage``: empty without Keystone's limits."""
-    await require_no_body(call.request)
     return json_answer({"usage": {}})
+
+
+async def refuse_tenants(_call: Call) -> Never:
+    """``GET /v2/tenants``: always ``Forbidden``. ``openstack image add project`` asks it where there is no identity service.
+
+    Without Keystone python-openstackclient takes the address of the images for that of the identities too, and looks a project up
+    by ``GET /v2/tenants/NAME`` and then in ``GET /v2/tenants``. A 404 for the list ends the command; a 403 makes it take the
+    project as given (``openstackclient.identity.common._find_sdk_id``), which is right: here projects are named by their ids.
+    Glance says 404.
+    """
+    raise Forbidden("This service keeps no list of projects: a project is named by its id.")
 
 
 def _require_names(call: Call) -> None:

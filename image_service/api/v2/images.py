@@ -1,4 +1,7 @@
-"""``/v2/images`` and ``/v2/images/{id}``: parse, call one operation, render (contract C.2 to C.5, C.13)."""
+"""``/v2/images`` and ``/v2/images/{id}`` with its actions and tags (contract C.2 to C.5, C.13).
+
+A handler parses, calls one operation, renders.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,10 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from image_service.api.call import Call, json_answer
-from image_service.api.receiving import read_json, require_no_body
-from image_service.api.v2 import patch, query, wire
-from image_service.api.v2.patch import Operation
-from image_service.api.v2.schemas import Documents
-from image_service.errors import InvalidValue, NotFound
+from image_service.api.receiving import read_json
+from image_service.api.v2 import patch as json_patch
+from image_service.api.v2 import query, schemas, wire
+from image_service.errors import Forbidden, InvalidValue, NotFound
 from image_service.model import Image, Status
 from image_service.operations import images, policy
 
@@ -46,91 +48,85 @@ async def _require_marker(call: Call, marker: str | None) -> None:
 
 def _link(call: Call, marker: str | None) -> str:
     kept = [(name, value) for name, value in call.request.query.items() if name != "marker"]
-    if marker is not None:
-        kept.append(("marker", marker))
+    kept += [("marker", marker)] if marker else []
     return "/v2/images" + (f"?{urlencode(kept)}" if kept else "")
 
 
 async def show(call: Call) -> web.Response:
     """``GET /v2/images/{id}``."""
-    await require_no_body(call.request)
     image = await images.show(call.service, call.context, call.image_id)
     return json_answer(wire.image(call, image))
 
 
+async def create(call: Call) -> web.Response:
+    """``POST /v2/images``."""
+    attributes = await read_json(call.request)
+    if not isinstance(attributes, dict):
+        raise InvalidValue("The body must be a JSON object of attributes.")
+    for name in attributes:
+        wire.require_settable(name)
+    checked = schemas.check_image(call.service, attributes)
+    # Tags are counted before duplicates go, as Glance does: a client that sends 129 has lost count.
+    call.service.limits.check_count("tags", len(checked.get("tags", ())))
+    wanted = wire.with_attributes(Image(id="", owner=call.context.project), checked)
+    policy.require_owner(call.context, wanted.owner)
+    made = await images.create(call.service, call.context, wanted)
+    headers = {"Location": f"{call.endpoint()}/v2/images/{made.id}"}
+    if call.service.stores.named:
+        headers["OpenStack-image-store-ids"] = ",".join(store.name for store in call.service.stores.all())
+    return json_answer(wire.image(call, made), 201, headers)
+
+
+async def patch(call: Call) -> web.Response:
+    """``PATCH /v2/images/{id}``: all of the operations, or none."""
+    media_type = json_patch.require_media_type(call.request.headers.get("Content-Type", ""))
+    operations = json_patch.parse(media_type, await read_json(call.request))
+    image = await _to_change(call)
+    attributes = {**image.properties, **{name: getattr(image, name) for name in schemas.BASE}}
+    # openstacksdk takes stores for a property, and removes it with those that it replaces. Ours; Glance refuses.
+    operations = [step for step in operations if (step.op, step.name) != ("remove", "stores")]
+    for step in operations:
+        wire.require_settable(step.name)
+        json_patch.apply(attributes, step, schemas.BASE)
+        if step.name == "id":
+            raise Forbidden("Attribute 'id' is read-only.")
+        if step.name in ("disk_format", "container_format") and image.status not in (Status.QUEUED, Status.IMPORTING):
+            raise Forbidden(f"Attribute {step.name} can be only replaced for a queued image.")
+    touched = {step.name: attributes[step.name] for step in operations if step.name in attributes}
+    attributes |= schemas.check_image(call.service, touched)
+    wanted = wire.with_attributes(replace(image, properties={}), attributes)
+    return json_answer(wire.image(call, await images.change(call.service, call.context, image, wanted)))
+
+
 async def delete(call: Call) -> web.Response:
     """``DELETE /v2/images/{id}``."""
-    await require_no_body(call.request)
-    await images.delete(call.service, await images.to_change(call.service, call.context, call.image_id))
+    await images.delete(call.service, await _to_change(call))
     return web.Response(status=204)
 
 
 async def deactivate(call: Call) -> web.Response:
     """``POST /v2/images/{id}/actions/deactivate``."""
-    return await _set_deactivated(call, True)
+    await images.set_deactivated(call.service, await _to_change(call), True)
+    return web.Response(status=204)
 
 
 async def reactivate(call: Call) -> web.Response:
     """``POST /v2/images/{id}/actions/reactivate``."""
-    return await _set_deactivated(call, False)
-
-
-async def _set_deactivated(call: Call, deactivated: bool) -> web.Response:
-    await require_no_body(call.request)
-    image = await images.to_change(call.service, call.context, call.image_id)
-    await images.set_deactivated(call.service, image, deactivated)
+    await images.set_deactivated(call.service, await _to_change(call), False)
     return web.Response(status=204)
 
 
-class Images:
-    """The handlers that check what they get against the schema."""
-
-    def __init__(self, documents: Documents) -> None:
-        self._documents = documents
-
-    async def create(self, call: Call) -> web.Response:
-        """``POST /v2/images``."""
-        attributes = await read_json(call.request)
-        if not isinstance(attributes, dict):
-            raise InvalidValue("The body must be a JSON object of attributes.")
-        for name in attributes:
-            wire.require_settable(name)
-        checked = self._documents.check_image(attributes)
-        # Tags are counted before duplicates go, as Glance does: a client that sends 129 has lost count.
-        call.service.limits.check_count("tags", len(checked.get("tags", ())))
-        wanted = wire.with_attributes(Image(id="", owner=call.context.project), checked)
-        policy.require_owner(call.context, wanted.owner)
-        made = await images.create(call.service, call.context, wanted)
-        headers = {"Location": f"{call.endpoint()}/v2/images/{made.id}"}
-        if call.service.stores.named:
-            headers["OpenStack-image-store-ids"] = ",".join(store.name for store in call.service.stores.all())
-        return json_answer(wire.image(call, made), 201, headers)
-
-    async def patch(self, call: Call) -> web.Response:
-        """``PATCH /v2/images/{id}``: all of the operations, or none."""
-        media_type = patch.require_media_type(call.request.headers.get("Content-Type", ""))
-        operations = patch.parse(media_type, await read_json(call.request))
-        image = await images.to_change(call.service, call.context, call.image_id)
-        attributes = _settable(image)
-        for operation in operations:
-            self._apply(image, attributes, operation)
-        touched = {name: attributes[name] for name in {step.name for step in operations} if name in attributes}
-        attributes |= self._documents.check_image(touched)
-        wanted = wire.with_attributes(replace(image, properties={}), attributes)
-        return json_answer(wire.image(call, await images.change(call.service, call.context, image, wanted)))
-
-    def _apply(self, image: Image, attributes: dict[str, Any], operation: Operation) -> None:
-        if (operation.op, operation.name) == ("remove", "stores"):
-            # openstacksdk takes it for a property, and removes it with those that it replaces. Ours; Glance refuses.
-            return
-        wire.require_settable(operation.name)
-        patch.apply(attributes, operation, wire.BASE)
-        if operation.name in ("disk_format", "container_format") and image.status not in (Status.QUEUED, Status.IMPORTING):
-            patch.refuse_format(operation.name)
-        if operation.name == "id":
-            patch.refuse_read_only("id")
+async def add_tag(call: Call) -> web.Response:
+    """``PUT /v2/images/{id}/tags/{tag}``: idempotent."""
+    await images.add_tag(call.service, await _to_change(call), call.params["tag"])
+    return web.Response(status=204)
 
 
-def _settable(image: Image) -> dict[str, Any]:
-    """The image as the attributes that a PATCH works on."""
-    return {**image.properties, **{name: getattr(image, name) for name in wire.BASE}}
+async def remove_tag(call: Call) -> web.Response:
+    """``DELETE /v2/images/{id}/tags/{tag}``: 404 for a tag that is not there."""
+    await images.remove_tag(call.service, await _to_change(call), call.params["tag"])
+    return web.Response(status=204)
+
+
+async def _to_change(call: Call) -> Image:
+    return await images.to_change(call.service, call.context, call.image_id)

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from image_service.api.call import Call, json_answer
-from image_service.api.receiving import read_json, require_no_body
+from image_service.api.receiving import read_json
 from image_service.api.v2 import wire
 from image_service.errors import InvalidValue
 from image_service.model import Image
@@ -28,7 +28,6 @@ async def _object(call: Call, name: str) -> Any:
 
 async def index(call: Call) -> web.Response:
     """``GET``: all members for the owner, else only the asker itself."""
-    await require_no_body(call.request)
     found = await members.listing_v2(call.service, call.context, await _image(call))
     return json_answer({"members": [wire.member(member) for member in found], "schema": "/v2/schemas/members"})
 
@@ -41,7 +40,6 @@ async def add(call: Call) -> web.Response:
 
 async def show(call: Call) -> web.Response:
     """``GET`` of one."""
-    await require_no_body(call.request)
     image = await _image(call)
     return json_answer(wire.member(await members.show_v2(call.service, call.context, image, call.params["member_id"])))
 
@@ -55,6 +53,5 @@ async def answer(call: Call) -> web.Response:
 
 async def remove(call: Call) -> web.Response:
     """``DELETE``."""
-    await require_no_body(call.request)
     await members.remove_v2(call.service, call.context, await _image(call), call.params["member_id"])
     return web.Response(status=204)

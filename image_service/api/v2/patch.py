@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Never
+from typing import Any
 
 from image_service.errors import Conflict, Forbidden, InvalidValue, UnsupportedMediaType
 
@@ -35,9 +35,7 @@ def require_media_type(content_type: str) -> str:
 
 
 def parse(media_type: str, document: Any) -> list[Operation]:
-    """The steps of a document of :data:`V20` or :data:`V21`. ``InvalidValue`` for one that is no list of well-formed
-    operations.
-    """
+    """The steps of a document of :data:`V20` or :data:`V21`. ``InvalidValue`` unless it is a list of well-formed operations."""
     if not isinstance(document, list):
         raise InvalidValue("Request body must be a JSON array of operation objects.")
     return [_operation(step, media_type == V21) for step in document]
@@ -97,13 +95,3 @@ def apply(attributes: dict[str, Any], step: Operation, base: Collection[str]) ->
         del attributes[step.name]
     else:
         attributes[step.name] = step.value
-
-
-def refuse_format(name: str) -> Never:
-    """Formats are what the bytes are, so they do not change once there are bytes."""
-    raise Forbidden(f"Attribute {name} can be only replaced for a queued image.")
-
-
-def refuse_read_only(name: str) -> Never:
-    """An attribute that never changes."""
-    raise Forbidden(f"Attribute '{name}' is read-only.")

@@ -8,30 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from image_service.api.call import Call
+from image_service.api.v2.schemas import BASE, READ_ONLY
 from image_service.errors import Forbidden, ReservedAttribute
 from image_service.model import Image, Member, Visibility
 
-BASE = frozenset(
-    {
-        "id",
-        "name",
-        "visibility",
-        "protected",
-        "os_hidden",
-        "owner",
-        "container_format",
-        "disk_format",
-        "tags",
-        "min_ram",
-        "min_disk",
-    }
-)
-READ_ONLY = frozenset(
-    {
-        "status", "checksum", "os_hash_algo", "os_hash_value", "size", "virtual_size", "created_at", "updated_at",
-        "direct_url", "self", "file", "stores", "schema",
-    }
-)  # fmt: skip
 RESERVED = frozenset({"location", "deleted", "deleted_at", "locations"})
 
 
@@ -85,7 +65,7 @@ def require_settable(name: str) -> None:
 
 
 def with_attributes(image: Image, attributes: Mapping[str, Any]) -> Image:
-    """``image`` with what ``attributes`` (checked against the schema) say; other names than :data:`BASE` are properties."""
+    """``image`` with what ``attributes`` (checked against the schema) say; names besides ``BASE`` are properties."""
     base = {name: value for name, value in attributes.items() if name in BASE}
     properties = {name: value for name, value in attributes.items() if name not in BASE}
     if base.get("owner") == "":
