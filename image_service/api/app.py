@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 from aiohttp import web
 from oslo_config import cfg
 
 from image_service.api import health, receiving, v1, v2, versions
-from image_service.api.call import ApiSettings, Call, Handler
+from image_service.api.call import ApiSettings, Call
 from image_service.api.middleware import errors
-from image_service.api.middleware.authentication import make_authenticator
+from image_service.api.middleware.authentication import Authenticator, make_authenticator
 from image_service.api.middleware.request_id import put_request_id, request_id_of
 from image_service.api.routing import split
-from image_service.context import RequestContext
 from image_service.errors import ImageServiceError
 from image_service.model import Status
 from image_service.operations.service import Service
@@ -29,15 +28,11 @@ from image_service.store.stores import Stores
 
 LOG = logging.getLogger(__name__)
 
-Authenticate = Callable[[web.BaseRequest], Awaitable[RequestContext]]
-
-_HEALTH = {"healthcheck": health.healthcheck, "readiness": health.readiness}
-
 
 class ImageApi:
     """One application: dispatches a request and turns what goes wrong into an answer."""
 
-    def __init__(self, service: Service, settings: ApiSettings, authenticate: Authenticate) -> None:
+    def __init__(self, service: Service, settings: ApiSettings, authenticate: Authenticator) -> None:
         self._service = service
         self._settings = settings
         self._authenticate = authenticate
@@ -49,47 +44,45 @@ class ImageApi:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         request["request_id"] = request_id_of(request, self._settings.max_request_id)
-        meant = versions.negotiate(self._settings, split(request.raw_path), request.headers.get("Accept", ""))
-        if meant.api == "versions":
-            return await self._outside(request, meant.parts)
-        if not meant.parts:
-            return web.Response(status=302, headers={"Location": f"{self._call(request).endpoint()}/{meant.api}/"})
-        call = self._call(request)
+        api, parts = versions.negotiate(self._settings.apis, split(request.raw_path), request.headers.get("Accept", ""))
+        call = Call(request, self._service, self._settings)
+        if api is None:
+            return await self._outside(call, parts)
+        if not parts:
+            return web.Response(status=302, headers={"Location": f"{call.endpoint()}/{api}/"})
         call.context = request["context"] = await self._authenticate(request)
-        handler, call.params = self._routes[meant.api].find(request.method, meant.parts)
-        if meant.api == "v2" and handler not in v2.READ_BODY:
+        handler, call.params = self._routes[api].find(request.method, parts)
+        if api == "v2" and handler not in v2.READ_BODY:
             await receiving.require_no_body(request)
         return await handler(call)
 
-    async def _outside(self, request: web.Request, parts: list[str]) -> web.StreamResponse:
-        handler: Handler = _HEALTH.get(parts[0], versions.show) if len(parts) == 1 else versions.show
-        return await handler(self._call(request))
-
-    def _call(self, request: web.Request) -> Call:
-        return Call(request, self._service, self._settings, RequestContext(), {})
+    async def _outside(self, call: Call, parts: list[str]) -> web.StreamResponse:
+        if parts == ["healthcheck"]:
+            return await health.healthcheck(call.request)
+        if parts == ["readiness"]:
+            stores = {f"store:{store.name}": store.check for store in self._service.stores.all()}
+            return await health.readiness(call.request, {"registry": self._service.registry.check} | stores)
+        return await versions.show(call)
 
 
 def make_api_app(conf: cfg.ConfigOpts, registry: Registry, stores: Stores) -> web.Application:
     """The application of one worker process. It owns ``registry`` and ``stores`` and closes them when it ends."""
     service = Service(conf, registry, stores)
-    api = ImageApi(service, ApiSettings.from_config(conf), make_authenticator(conf))
-    app = web.Application(client_max_size=0)
-    app.router.add_route("*", "/{path:.*}", api, expect_handler=receiving.expect)
-    app.on_response_prepare.append(put_request_id)
-    app.cleanup_ctx.append(_lifetime(service))
-    return app
 
-
-def _lifetime(service: Service) -> Callable[[web.Application], AsyncIterator[None]]:
     async def lifetime(_app: web.Application) -> AsyncIterator[None]:
         sweeper = asyncio.create_task(_sweep(service), name="sweep")
         yield
         sweeper.cancel()
         await service.drain()
-        await service.registry.close()
-        await service.stores.close()
+        await registry.close()
+        await stores.close()
 
-    return lifetime
+    api = ImageApi(service, ApiSettings.from_config(conf), make_authenticator(conf))
+    app = web.Application(client_max_size=0)
+    app.router.add_route("*", "/{path:.*}", api, expect_handler=receiving.expect)
+    app.on_response_prepare.append(put_request_id)
+    app.cleanup_ctx.append(lifetime)
+    return app
 
 
 async def _sweep(service: Service) -> None:

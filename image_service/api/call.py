@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -25,8 +25,7 @@ class ApiSettings:
     proxy_headers: bool
     max_request_id: int
     sendfile: tuple[str, str] | None
-    v1: bool
-    v2: bool
+    apis: tuple[str, ...]
 
     @classmethod
     def from_config(cls, conf: cfg.ConfigOpts) -> ApiSettings:
@@ -40,9 +39,11 @@ class ApiSettings:
             proxy_headers=conf.oslo_middleware.enable_proxy_headers_parsing,
             max_request_id=conf.max_request_id_length,
             sendfile=(header, prefix) if header else None,
-            v1=conf.enable_v1_api,
-            v2=conf.enable_v2_api,
+            apis=tuple(api for api, on in (("v2", conf.enable_v2_api), ("v1", conf.enable_v1_api)) if on),
         )
+
+
+_NOBODY = RequestContext()
 
 
 @dataclass(slots=True)
@@ -52,8 +53,8 @@ class Call:
     request: web.Request
     service: Service
     settings: ApiSettings
-    context: RequestContext
-    params: dict[str, str]
+    context: RequestContext = _NOBODY
+    params: dict[str, str] = field(default_factory=dict)
 
     @property
     def image_id(self) -> str:

@@ -7,77 +7,60 @@ Glance sends.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from image_service.api.call import Handler
 from image_service.errors import InvalidValue, MethodNotAllowed, NotFound
 
 
-@dataclass(slots=True)
-class _Node:
-    """One part of a path: what may follow it, and what stands at its end."""
-
-    fixed: dict[str, _Node] = field(default_factory=dict)
-    variable: tuple[str, _Node] | None = None
-    methods: dict[str, Handler] = field(default_factory=dict)
-    allow: str | None = None
+class _Route(NamedTuple):
+    parts: list[str]
+    methods: dict[str, Handler]
+    allow: str
 
 
 class Routes:
     """The addresses of one API version."""
 
     def __init__(self) -> None:
-        self._root = _Node()
+        self._by_length: dict[int, list[_Route]] = {}
 
     def add(self, pattern: str, allow: str | None = None, **methods: Handler) -> None:
         """``add("images/{image_id}", GET=show, DELETE=remove)``; ``ANY`` answers every other method.
 
-        ``allow`` replaces the list of methods in a 405, "" leaves it out.
+        Of two patterns that fit an address the one that was added first counts. ``allow`` replaces the list of methods in a 405.
         """
-        node = self._root
-        for part in pattern.split("/"):
-            if part.startswith("{"):
-                if node.variable is None:
-                    node.variable = (part[1:-1], _Node())
-                node = node.variable[1]
-            else:
-                node = node.fixed.setdefault(part, _Node())
-        node.methods |= methods
-        node.allow = ", ".join(methods) if allow is None else allow
+        parts = pattern.split("/")
+        self._by_length.setdefault(len(parts), []).append(_Route(parts, methods, allow or ", ".join(methods)))
 
     def find(self, method: str, parts: list[str]) -> tuple[Handler, dict[str, str]]:
         """The handler and the variable parts. ``NotFound``, ``MethodNotAllowed``, ``InvalidValue`` for undecodable bytes."""
-        found = _walk(self._root, parts, 0, {})
-        if found is None:
+        for route in self._by_length.get(len(parts), ()):
+            params = _match(route.parts, parts)
+            if params is not None:
+                break
+        else:
             raise NotFound("There is nothing at this address.")
-        node, params = found
-        handler = node.methods.get(method) or node.methods.get("ANY")
+        handler = route.methods.get(method) or route.methods.get("ANY")
         if handler is None:
-            headers = {"Allow": node.allow} if node.allow else {}
-            raise MethodNotAllowed(f"{method} is not possible here: use {node.allow or 'another address'}.", headers)
+            raise MethodNotAllowed(f"{method} is not possible here: use {route.allow}.", {"Allow": route.allow})
         return handler, params
 
 
-def _walk(node: _Node, parts: list[str], at: int, params: dict[str, str]) -> tuple[_Node, dict[str, str]] | None:
-    if at == len(parts):
-        return (node, params) if node.methods else None
-    part = parts[at]
-    if part in node.fixed:
-        found = _walk(node.fixed[part], parts, at + 1, params)
-        if found is not None:
-            return found
-    if node.variable is None or not part:
-        return None
-    name, after = node.variable
-    return _walk(after, parts, at + 1, {**params, name: _decoded(part)})
+def _match(pattern: list[str], parts: list[str]) -> dict[str, str] | None:
+    params = {}
+    for wanted, part in zip(pattern, parts, strict=True):
+        if wanted.startswith("{") and part:
+            params[wanted[1:-1]] = _decoded(part)
+        elif wanted != part:
+            return None
+    return params
 
 
 def _decoded(part: str) -> str:
-    if "%" not in part:
-        return part
     try:
-        return unquote(part, errors="strict")
+        return unquote(part, errors="strict") if "%" in part else part
     except UnicodeDecodeError:
         raise InvalidValue("The address has percent-encoded bytes that are not UTF-8.") from None
 
@@ -91,6 +74,4 @@ def split(raw_path: str) -> list[str]:
     if not path.startswith("/"):
         path = "/" + path.partition("://")[2].partition("/")[2]
     parts = [part for part in path.split("/") if part]
-    if path.endswith("/"):
-        parts.append("")
-    return parts
+    return [*parts, ""] if path.endswith("/") else parts

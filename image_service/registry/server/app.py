@@ -1,14 +1,12 @@
-"""Builds image-registry: the registry API v1 at unversioned paths (contract part B), the calls of image-api,
-and health.
+"""Builds image-registry: the registry API v1 at unversioned paths (contract part B), the calls of image-api, and health.
 
-request -> request id -> who asks -> route -> handler -> registry          errors of any of them ->
-api.middleware.errors
+request -> request id -> who asks -> route -> handler -> registry          errors of any of them -> api.middleware.errors
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -52,12 +50,16 @@ def make_registry_app(conf: cfg.ConfigOpts, registry: Registry) -> web.Applicati
             web.delete("/images/{image_id}/members/{member_id}", v1.delete_member),
             web.get("/shared-images/{member_id}", v1.shared_images, allow_head=False),
             web.post("/internal/{call}", InternalCalls(registry, _secret(conf)).answer),
-            web.route("*", "/healthcheck", _healthcheck),
-            web.route("*", "/readiness", _readiness(registry)),
+            web.route("*", "/healthcheck", health.healthcheck),
+            web.route("*", "/readiness", partial(health.readiness, checks={"database": registry.check})),
         ]
     )
     app.on_response_prepare.append(put_request_id)
-    app.cleanup_ctx.append(_lifetime(registry))
+
+    async def close(_app: web.Application) -> None:
+        await registry.close()
+
+    app.on_cleanup.append(close)
     return app
 
 
@@ -98,22 +100,3 @@ def _no_route(request: web.Request, error: web.HTTPException) -> ImageServiceErr
     if isinstance(error, web.HTTPMethodNotAllowed) and of_members and (len(parts) == 4 or request.method == "POST"):
         return MethodNotAllowed(f"{request.method} is not possible here.", {"Allow": _MEMBER_METHODS})
     return NotFound("The resource could not be found.")
-
-
-async def _healthcheck(request: web.Request) -> web.Response:
-    return health.healthy(request)
-
-
-def _readiness(registry: Registry) -> Handler:
-    async def readiness(request: web.Request) -> web.Response:
-        return await health.ready(request, {"database": registry.check})
-
-    return readiness
-
-
-def _lifetime(registry: Registry) -> Callable[[web.Application], AsyncIterator[None]]:
-    async def lifetime(_app: web.Application) -> AsyncIterator[None]:
-        yield
-        await registry.close()
-
-    return lifetime
