@@ -36,8 +36,7 @@ def base_flavor(flavor: str | None) -> str:
 
     Raises :class:`UnknownFlavor` with the names that there are.
     """
-    words = [word for word in (flavor or "").strip().split("+") if word not in CACHES]
-    base = "+".join(words)
+    base = "+".join(word for word in (flavor or "").strip().split("+") if word not in CACHES)
     if base.startswith("keystone"):
         raise UnknownFlavor(
             "[paste_deploy] flavor = keystone: this release does not ask Keystone. Use http_basic (a file of"
@@ -50,20 +49,18 @@ def base_flavor(flavor: str | None) -> str:
 
 def make_authenticator(conf: cfg.ConfigOpts) -> Authenticator:
     """The authenticator of this configuration. Raises ``cfg.Error`` with a sentence when it cannot work."""
-    flavor = base_flavor(conf.paste_deploy.flavor)
-    if "cach" in (conf.paste_deploy.flavor or ""):
-        LOG.warning(
-            "flavor = %s: this release has no cache of images; the rest of the flavor works",
-            conf.paste_deploy.flavor,
-        )
+    given = conf.paste_deploy.flavor
+    flavor = base_flavor(given)
+    if "cach" in (given or ""):
+        LOG.warning("flavor = %s: this release has no cache of images; the rest of the flavor works", given)
     if flavor == "http_basic":
         from image_service.api.middleware.htpasswd import BasicAuthenticator
 
-        return BasicAuthenticator.from_config(conf)
+        return BasicAuthenticator(conf)
     if flavor == "trusted-auth":
         from image_service.api.middleware.trusted import TrustedAuthenticator
 
-        return TrustedAuthenticator.from_config(conf)
+        return TrustedAuthenticator(conf)
     return nobody_is_asked
 
 
@@ -72,8 +69,28 @@ async def nobody_is_asked(request: web.BaseRequest) -> RequestContext:
     return everybody_is_admin(request.get("request_id", ""))
 
 
-def anonymous(request: web.BaseRequest, allowed: bool, refusal: NotAuthenticated) -> RequestContext:
-    """Who may be nobody may look (``allow_anonymous_access``); else ``refusal`` is raised."""
-    if not allowed:
-        raise refusal
-    return RequestContext(read_only=True, request_id=request.get("request_id", ""))
+class Contexts:
+    """Contexts of requests, as the options say what a role and a project mean and whether nobody may look."""
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        self._admin_role = conf.admin_role.lower()
+        self._owner_is_tenant = conf.owner_is_tenant
+        # image-registry has no anonymous access.
+        self._allow_anonymous = "allow_anonymous_access" in conf and conf.allow_anonymous_access
+
+    def known(self, request: web.BaseRequest, user: str | None, project: str | None, roles: frozenset[str]) -> RequestContext:
+        """Who is known; ``roles`` in lower case."""
+        return RequestContext(
+            user=user,
+            project=project if self._owner_is_tenant else user,
+            roles=roles,
+            is_admin=self._admin_role in roles,
+            authenticated=True,
+            request_id=request.get("request_id", ""),
+        )
+
+    def anonymous(self, request: web.BaseRequest, refusal: NotAuthenticated) -> RequestContext:
+        """Who may be nobody may look (``allow_anonymous_access``); else ``refusal`` is raised."""
+        if not self._allow_anonymous:
+            raise refusal
+        return RequestContext(read_only=True, request_id=request.get("request_id", ""))

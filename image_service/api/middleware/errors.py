@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import html
 import logging
+import re
 from collections.abc import Awaitable
 
-import orjson
 from aiohttp import web
 
+from image_service.api.call import json_answer
 from image_service.errors import ImageServiceError
 
 LOG = logging.getLogger(__name__)
+_QUALITY = re.compile(r";\s*q\s*(?:=|$)([^;]*)")
 
 
 def wanted_form(accept: str | None) -> str:
@@ -26,27 +28,23 @@ def wanted_form(accept: str | None) -> str:
     if not accept:
         return "plain" if accept is None else "json"
     weights = {"text/html": 0.0, "application/json": 0.0}
-    for item in accept.split(","):
-        kind, weight = _weighted(item)
+    for item in accept.lower().split(","):
+        kind, weight = item.partition(";")[0].strip(), _weight(item)
+        if kind in ("*/*", "text/*"):
+            kind, weight = "text/html", weight * 0.999
         if kind in weights:
             weights[kind] = max(weights[kind], weight)
-        elif kind in ("*/*", "text/*"):
-            weights["text/html"] = max(weights["text/html"], weight * 0.999)
     if weights["application/json"] and weights["application/json"] >= weights["text/html"]:
         return "json"
     return "html" if weights["text/html"] else "plain"
 
 
-def _weighted(item: str) -> tuple[str, float]:
-    kind, *parameters = (part.strip().lower() for part in item.split(";"))
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                return kind, float(value)
-            except ValueError:
-                return kind, 0.0
-    return kind, 1.0
+def _weight(item: str) -> float:
+    quality = _QUALITY.search(item)
+    try:
+        return float(quality[1]) if quality else 1.0
+    except ValueError:
+        return 0.0
 
 
 async def guarded(request: web.BaseRequest, work: Awaitable[web.StreamResponse]) -> web.StreamResponse:
@@ -59,26 +57,22 @@ async def guarded(request: web.BaseRequest, work: Awaitable[web.StreamResponse])
         return _render(request, error.status.value, error.status.phrase, error.message, error.headers)
     except Exception:
         LOG.exception("%s %s failed", request.method, request.path)
-        request_id = request.get("request_id", "")
-        sentence = f"The service failed to answer this request. Its log tells why under {request_id}."
+        sentence = f"The service failed to answer this request. Its log tells why under {request.get('request_id', '')}."
         return _render(request, 500, "Internal Server Error", sentence, {})
 
 
 def _render(request: web.BaseRequest, status: int, phrase: str, sentence: str, headers: dict[str, str]) -> web.Response:
-    form = wanted_form(request.headers.get("Accept"))
-    title = f"{status} {phrase}"
+    form, title = wanted_form(request.headers.get("Accept")), f"{status} {phrase}"
     if request.method == "HEAD":
         return web.Response(status=status, headers=headers, content_type="text/html" if form == "html" else "text/plain")
     if form == "json":
-        body = orjson.dumps({"message": sentence, "code": title, "title": phrase})
-        return web.Response(body=body, status=status, headers=headers, content_type="application/json")
+        return json_answer({"message": sentence, "code": title, "title": phrase}, status, headers)
     if form == "html":
         # glanceclient strips tags and shows entities as they are, so quotes, which need none here, stay quotes.
         text = (
             f"<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n  <h1>{title}</h1>\n"
             f"  {html.escape(sentence, quote=False)}<br /><br />\n\n\n </body>\n</html>"
         )
-        return web.Response(text=text, status=status, headers=headers, content_type="text/html", charset="UTF-8")
-    return web.Response(
-        text=f"{title}\n\n{sentence}\n\n   ", status=status, headers=headers, content_type="text/plain", charset="UTF-8"
-    )
+    else:
+        text = f"{title}\n\n{sentence}\n\n   "
+    return web.Response(text=text, status=status, headers=headers, content_type=f"text/{form}", charset="UTF-8")

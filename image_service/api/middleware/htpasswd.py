@@ -9,31 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import hmac
 import logging
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import bcrypt
 from aiohttp import web
 from oslo_config import cfg
 
-from image_service.api.middleware.authentication import anonymous
-from image_service.api.middleware.identities import (
-    LONGEST_PASSWORD,
-    Identity,
-    parse_identities,
-    parse_passwords,
-)
+from image_service.api.middleware.authentication import Contexts
+from image_service.api.middleware.identities import LONGEST_PASSWORD, Identity, parse_identities, parse_passwords
 from image_service.api.middleware.watched import WatchedFile
 from image_service.context import RequestContext
 from image_service.errors import NotAuthenticated, ServiceUnavailable
 
 LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 
 REMEMBER_WRONG = 5.0
 MOST_REMEMBERED = 10_000
@@ -85,11 +82,8 @@ class Passwords:
             return
         if len(self._known) >= MOST_REMEMBERED:
             self._known.clear()
-        right = done.result()
-        self._known[digest] = (
-            right,
-            time.monotonic() + (self._remember if right else min(REMEMBER_WRONG, self._remember)),
-        )
+        remember = self._remember if done.result() else min(REMEMBER_WRONG, self._remember)
+        self._known[digest] = (done.result(), time.monotonic() + remember)
 
 
 def matches(password: bytes, hashed: bytes) -> bool:
@@ -110,47 +104,14 @@ def nobodys_hash(stored: dict[str, bytes]) -> bytes:
 class BasicAuthenticator:
     """The authenticator of flavor http_basic."""
 
-    def __init__(
-        self,
-        passwords: Passwords,
-        identities: WatchedFile[dict[str, Identity]],
-        *,
-        realm: str,
-        admin_role: str,
-        owner_is_tenant: bool = True,
-        allow_anonymous: bool = False,
-    ) -> None:
-        self._passwords = passwords
-        self._identities = identities
-        self._challenge = {"WWW-Authenticate": 'Basic realm="{}"'.format(realm.replace('"', ""))}
-        self._admin_role = admin_role.lower()
-        self._owner_is_tenant = owner_is_tenant
-        self._allow_anonymous = allow_anonymous
-
-    @classmethod
-    def from_config(cls, conf: cfg.ConfigOpts) -> BasicAuthenticator:
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
         """Read both files. Raises ``cfg.Error`` when one cannot be read: nobody could log in."""
-        passwords: WatchedFile[dict[str, bytes]] = WatchedFile(
-            conf.oslo_middleware.http_basic_auth_user_file, parse_passwords, {}
-        )
-        identities: WatchedFile[dict[str, Identity]] = WatchedFile(conf.http_basic.identity_file, parse_identities, {})
-        for option, load in (
-            ("[oslo_middleware] http_basic_auth_user_file", passwords.load),
-            ("[http_basic] identity_file", identities.load),
-        ):
-            try:
-                load()
-            except (OSError, ValueError) as error:
-                hint = "Make the first user with: image-manage user add NAME --project PROJECT --role admin"
-                raise cfg.Error(f"{option}: {error}. {hint}") from error
-        return cls(
-            Passwords(passwords, conf.http_basic.cache_time),
-            identities,
-            realm=conf.http_basic.realm,
-            admin_role=conf.admin_role,
-            owner_is_tenant=conf.owner_is_tenant,
-            allow_anonymous=conf.allow_anonymous_access,
-        )
+        password_file, identity_file = conf.oslo_middleware.http_basic_auth_user_file, conf.http_basic.identity_file
+        passwords = _watched("[oslo_middleware] http_basic_auth_user_file", password_file, parse_passwords)
+        self._identities = _watched("[http_basic] identity_file", identity_file, parse_identities)
+        self._passwords = Passwords(passwords, conf.http_basic.cache_time)
+        self._challenge = {"WWW-Authenticate": 'Basic realm="{}"'.format(conf.http_basic.realm.replace('"', ""))}
+        self._contexts = Contexts(conf)
 
     async def __call__(self, request: web.BaseRequest) -> RequestContext:
         """The identity of the user in ``Authorization``; ``NotAuthenticated`` with the header that makes clients ask for a
@@ -158,21 +119,14 @@ class BasicAuthenticator:
         """
         header = request.headers.get("Authorization")
         if header is None:
-            return anonymous(request, self._allow_anonymous, self._refusal("Give a user and a password (HTTP Basic)."))
+            return self._contexts.anonymous(request, self._refusal("Give a user and a password (HTTP Basic)."))
         user, password = self._credentials(header)
         identity = self._identities.content().get(user, Identity())
         right = await self._passwords.check(user, password)
         if not right or identity.disabled:
             LOG.warning("Wrong password, or no such user: %r from %s", user[:64], request.remote)
             raise self._refusal("The user or the password is wrong.")
-        return RequestContext(
-            user=user,
-            project=identity.project if self._owner_is_tenant else user,
-            roles=identity.roles,
-            is_admin=self._admin_role in identity.roles,
-            authenticated=True,
-            request_id=request.get("request_id", ""),
-        )
+        return self._contexts.known(request, user, identity.project, identity.roles)
 
     def _refusal(self, sentence: str) -> NotAuthenticated:
         return NotAuthenticated(sentence, self._challenge)
@@ -183,6 +137,14 @@ class BasicAuthenticator:
             user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
             if scheme.lower() == "basic" and colon:
                 return user.decode(), password
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # No base64, or no UTF-8.
             pass
         raise self._refusal("The header Authorization must be: Basic, and base64 of USER:PASSWORD.")
+
+
+def _watched(option: str, path: str, parse: Callable[[str], dict[str, T]]) -> WatchedFile[dict[str, T]]:
+    try:
+        return WatchedFile(path, parse, {})
+    except (OSError, ValueError) as error:
+        hint = "Make the first user with: image-manage user add NAME --project PROJECT --role admin"
+        raise cfg.Error(f"{option}: {error}. {hint}") from error

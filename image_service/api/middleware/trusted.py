@@ -14,7 +14,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 from aiohttp import web
 from oslo_config import cfg
 
-from image_service.api.middleware.authentication import anonymous
+from image_service.api.middleware.authentication import Contexts
 from image_service.context import RequestContext
 from image_service.errors import NotAuthenticated
 
@@ -32,48 +32,27 @@ def parse_networks(addresses: list[str]) -> Networks:
 class TrustedAuthenticator:
     """Reads the headers of a trusted proxy."""
 
-    def __init__(self, networks: Networks, admin_role: str, *, owner_is_tenant: bool, allow_anonymous: bool) -> None:
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        networks = parse_networks(conf.trusted_auth.trusted_addresses)
         self._trusts = lru_cache(maxsize=4096)(lambda address: _within(address, networks))
-        self._admin_role = admin_role.lower()
-        self._owner_is_tenant = owner_is_tenant
-        self._allow_anonymous = allow_anonymous
-
-    @classmethod
-    def from_config(cls, conf: cfg.ConfigOpts) -> TrustedAuthenticator:
-        """Read the options once. image-registry has no anonymous access."""
-        return cls(
-            parse_networks(conf.trusted_auth.trusted_addresses),
-            conf.admin_role,
-            owner_is_tenant=conf.owner_is_tenant,
-            allow_anonymous="allow_anonymous_access" in conf and conf.allow_anonymous_access,
-        )
+        self._contexts = Contexts(conf)
 
     async def __call__(self, request: web.BaseRequest) -> RequestContext:
         """The identity in the headers; without one, anonymous or ``NotAuthenticated``."""
         headers = request.headers
         if not self._trusts(request.remote):
-            refusal = NotAuthenticated(
-                f"Identity headers are not believed from {request.remote}: ask through the proxy in front."
-            )
-            return anonymous(request, self._allow_anonymous, refusal)
+            sentence = f"Identity headers are not believed from {request.remote}: ask through the proxy in front."
+            return self._contexts.anonymous(request, NotAuthenticated(sentence))
         if headers.get("X-Identity-Status") != "Confirmed":
-            refusal = NotAuthenticated("The request has no confirmed identity. Log in at the service in front.")
-            return anonymous(request, self._allow_anonymous, refusal)
-        user, roles = headers.get("X-User-Id"), split_roles(headers.get("X-Roles", ""))
-        project = headers.get("X-Project-Id") or headers.get("X-Tenant-Id")
-        return RequestContext(
-            user=user,
-            project=(project if self._owner_is_tenant else user) or None,
-            roles=roles,
-            is_admin=self._admin_role in roles,
-            authenticated=True,
-            request_id=request.get("request_id", ""),
-        )
+            sentence = "The request has no confirmed identity. Log in at the service in front."
+            return self._contexts.anonymous(request, NotAuthenticated(sentence))
+        user, project = headers.get("X-User-Id") or None, headers.get("X-Project-Id") or headers.get("X-Tenant-Id") or None
+        return self._contexts.known(request, user, project, split_roles(headers.get("X-Roles", "")))
 
 
 def split_roles(text: str) -> frozenset[str]:
     """Roles of a header: split at commas, lower case."""
-    return frozenset(role for role in (word.strip().lower() for word in text.split(",")) if role)
+    return frozenset(word.strip().lower() for word in text.split(",")) - {""}
 
 
 def _within(address: str | None, networks: Networks) -> bool:

@@ -19,16 +19,12 @@ class WatchedFile(Generic[T]):
     """
 
     def __init__(self, path: str, parse: Callable[[str], T], empty: T) -> None:
+        """Read it for the first time. Raises ``OSError`` or ``ValueError``."""
         self.path = path
         self._parse = parse
-        self._empty = self._content = empty
-        self._seen: tuple[int, int, int] | None = None
-
-    def load(self) -> T:
-        """Read it for the first time. Raises ``OSError`` or ``ValueError``."""
-        self._seen = self._look()
+        self._empty = empty
+        self._seen: tuple[int, int, int] | None = self._look()
         self._content = self._read()
-        return self._content
 
     def content(self) -> T:
         """What is in the file; read again when its time, inode or size is another one."""
