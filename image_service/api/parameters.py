@@ -26,6 +26,19 @@ def integer(name: str, text: str) -> int:
     return max(-LARGEST, min(value, LARGEST))
 
 
+def count(name: str, text: str) -> int:
+    """An :func:`integer` of 0 or more."""
+    value = integer(name, text)
+    if value < 0:
+        raise InvalidValue(f"{name} must not be negative.")
+    return value
+
+
+def page_length(limit: str | None, usual: int, most: int) -> int:
+    """How many images a page may have: ``usual`` when ``limit`` does not say."""
+    return min(usual if limit is None else count("limit", limit), most)
+
+
 def time(name: str, text: str) -> datetime:
     """ISO 8601 as naive UTC; without a zone it is UTC already. ``InvalidValue``."""
     # A plus sign that nobody encoded arrives as a space.

@@ -8,27 +8,33 @@ from typing import Never
 from aiohttp import web
 
 from image_service.api.call import Call, json_answer
-from image_service.api.parameters import integer, time
+from image_service.api.parameters import count, page_length, time
 from image_service.api.v1 import headers
+from image_service.context import RequestContext
 from image_service.errors import InvalidValue, MethodNotAllowed
+from image_service.model import Image
 from image_service.operations import images, policy
 from image_service.registry.interface import SORT_KEYS, ImageQuery, SortKey, TimeFilter
 
 _TEXTS = ("name", "status", "container_format", "disk_format")
+_COUNTS = ("min_ram", "min_disk", "size_min", "size_max")
 _FLAGS = {"true": True, "1": True, "false": False, "0": False, "none": None}
 HIDDEN_STATUSES = ("killed", "deleted", "pending_delete")
 
 
 async def index(call: Call) -> web.Response:
     """``GET /v1/images``: six keys each."""
-    page = await images.listing(call.service, parse(call))
-    return json_answer({"images": [headers.brief(image) for image in page]})
+    return json_answer({"images": [headers.brief(image) for image in await _page(call)]})
 
 
 async def detail(call: Call) -> web.Response:
     """``GET /v1/images/detail``: eighteen keys each."""
-    page = await images.listing(call.service, parse(call))
-    return json_answer({"images": [headers.full(image) for image in page]})
+    return json_answer({"images": [headers.full(image) for image in await _page(call)]})
+
+
+async def _page(call: Call) -> list[Image]:
+    given = dict(call.request.query.items())  # of a repeated name the last counts
+    return await images.listing(call.service, parse(given, call.context, call.settings.page_size, call.settings.page_limit))
 
 
 async def no_head(_call: Call) -> Never:
@@ -36,29 +42,26 @@ async def no_head(_call: Call) -> Never:
     raise MethodNotAllowed("HEAD is not possible here: use GET.", {"Allow": "GET"})
 
 
-def parse(call: Call) -> ImageQuery:
+def parse(given: Mapping[str, str], context: RequestContext, page_size: int, page_limit: int) -> ImageQuery:
     """What a request asks for. ``InvalidValue`` for a value that makes no sense; unknown parameters are ignored."""
-    given = call.request.query
-    last = dict(given.items())  # of a repeated name the last counts
-    since = _changes_since(last)
-    public = flag(last, "is_public")
-    protected = flag(last, "protected")
-    equal: dict[str, str | int | bool | None] = {name: last[name] for name in _TEXTS if name in last}
-    equal |= {name: number(last, name) for name in ("min_ram", "min_disk") if name in last}
+    equal: dict[str, str | int | bool | None] = {name: given[name] for name in _TEXTS if name in given}
+    counts = {name: count(name, given[name]) for name in _COUNTS if name in given}
+    protected = flag(given, "protected")
     if protected is not None:
         equal["protected"] = protected
+    since = given.get("changes-since")
     return ImageQuery(
-        visible=policy.visible_v1(call.context, public, given="is_public" in last),
-        equal=equal,
-        properties={name.removeprefix("property-"): value for name, value in last.items() if name.startswith("property-")},
-        size_min=number(last, "size_min"),
-        size_max=number(last, "size_max"),
-        times=since,
-        deleted=None if since else False,
-        exclude_statuses=() if since else HIDDEN_STATUSES,
-        marker=_marker(last),
-        limit=_limit(call, last),
-        sort=sort(last),
+        visible=policy.visible_v1(context, flag(given, "is_public"), given="is_public" in given),
+        size_min=counts.pop("size_min", None),
+        size_max=counts.pop("size_max", None),
+        equal={**equal, **counts},
+        properties={name.removeprefix("property-"): value for name, value in given.items() if name.startswith("property-")},
+        times=(TimeFilter("updated_at", "gt", time("changes-since", since)),) if since is not None else (),
+        deleted=False if since is None else None,
+        exclude_statuses=HIDDEN_STATUSES if since is None else (),
+        marker=_marker(given),
+        limit=page_length(given.get("limit"), page_size, page_limit),
+        sort=_sort(given),
     )
 
 
@@ -68,21 +71,6 @@ def flag(given: Mapping[str, str], name: str) -> bool | None:
     if word not in _FLAGS:
         raise InvalidValue(f"{name} must be true, false or none, not {given[name]!r}.")
     return _FLAGS[word]
-
-
-def number(given: Mapping[str, str], name: str) -> int | None:
-    """An integer of 0 or more; None when it is not given."""
-    if name not in given:
-        return None
-    value = integer(name, given[name])
-    if value < 0:
-        raise InvalidValue(f"{name} must not be negative.")
-    return value
-
-
-def _limit(call: Call, given: Mapping[str, str]) -> int:
-    limit = number(given, "limit")
-    return min(call.settings.page_size if limit is None else limit, call.settings.page_limit)
 
 
 def _marker(given: Mapping[str, str]) -> str | None:
@@ -95,7 +83,7 @@ def _marker(given: Mapping[str, str]) -> str | None:
     return marker
 
 
-def sort(given: Mapping[str, str]) -> tuple[SortKey, ...]:
+def _sort(given: Mapping[str, str]) -> tuple[SortKey]:
     """``sort_key`` and ``sort_dir``; by default the newest first."""
     key, direction = given.get("sort_key", "created_at"), given.get("sort_dir", "desc")
     if key not in SORT_KEYS:
@@ -103,8 +91,3 @@ def sort(given: Mapping[str, str]) -> tuple[SortKey, ...]:
     if direction not in ("asc", "desc"):
         raise InvalidValue("Unsupported sort_dir. Acceptable values: asc, desc.")
     return (SortKey(key, direction == "desc"),)
-
-
-def _changes_since(given: Mapping[str, str]) -> tuple[TimeFilter, ...]:
-    text = given.get("changes-since")
-    return () if text is None else (TimeFilter("updated_at", "gt", time("changes-since", text)),)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Never
 
 from image_service.api.call import Call
-from image_service.api.parameters import integer, time
+from image_service.api.parameters import integer, page_length, time
 from image_service.errors import InvalidValue
 from image_service.operations import policy
 from image_service.registry.interface import SORT_KEYS, ImageQuery, SortKey, TimeFilter
@@ -14,99 +15,72 @@ from image_service.registry.interface import SORT_KEYS, ImageQuery, SortKey, Tim
 _OPERATORS = ("name", "id", "status", "container_format", "disk_format")
 _TIMES = ("created_at", "updated_at")
 _TIME_OPERATORS = ("gt", "gte", "lt", "lte", "neq", "eq")
-_NUMBERS = ("min_ram", "min_disk", "size", "virtual_size")
-_TEXTS = ("owner", "checksum", "os_hash_value", "os_hash_algo")
-_NOT_FILTERS = ("limit", "marker", "sort", "sort_key", "sort_dir", "deleted")
+_NOT_ATTRIBUTES = (
+    "limit", "marker", "sort", "sort_key", "sort_dir", "deleted", "tag", "visibility", "member_status", "size_min", "size_max",
+)  # fmt: skip
 
 
 def parse(call: Call) -> ImageQuery:
     """What a request asks for, within what the asker may see. ``InvalidValue`` for every value that makes no sense."""
     given = call.request.query
     last = dict(given.items())  # of a repeated name the last counts
-    filters = _Filters()
+    equal: dict[str, str | int | bool | None] = {"os_hidden": False}
+    one_of, properties, times = {}, {}, []
     for name, value in last.items():
-        if name not in _NOT_FILTERS:
-            filters.add(name, value)
+        if name in _OPERATORS and value.startswith("in:"):
+            one_of[name] = tuple(split_quoted(value.removeprefix("in:")))
+        elif name in _EQUAL:
+            equal[name] = _EQUAL[name](name, value)
+        elif name in _TIMES:
+            times.append(_time_filter(name, value))
+        elif name not in _NOT_ATTRIBUTES:
+            properties[name] = value
     return ImageQuery(
-        visible=policy.visible_v2(call.context, filters.visibility, filters.member_status),
-        equal={"os_hidden": False} | filters.equal,
-        one_of=filters.one_of,
-        properties=filters.properties,
+        visible=policy.visible_v2(call.context, last.get("visibility"), last.get("member_status")),
+        equal=equal,
+        one_of=one_of,
+        properties=properties,
         tags=tuple(tag.strip() for tag in given.getall("tag", ())),
-        size_min=filters.sizes.get("size_min"),
-        size_max=filters.sizes.get("size_max"),
-        times=tuple(filters.times),
+        size_min=integer("size_min", last["size_min"]) if "size_min" in last else None,
+        size_max=integer("size_max", last["size_max"]) if "size_max" in last else None,
+        times=tuple(times),
         marker=last.get("marker"),
-        limit=_limit(call, last.get("limit")),
-        sort=_sort(list(given.getall("sort", ())), list(given.getall("sort_key", ())), list(given.getall("sort_dir", ()))),
+        limit=page_length(last.get("limit"), call.settings.page_size, call.settings.page_limit),
+        sort=_sort(given.getall("sort", []), given.getall("sort_key", []), given.getall("sort_dir", [])),
         exclude_statuses=("deleted", "pending_delete"),
     )
 
 
-class _Filters:
-    """The filters of one request, sorted by what the registry does with them."""
-
-    def __init__(self) -> None:
-        self.visibility: str | None = None
-        self.member_status: str | None = None
-        self.equal: dict[str, str | int | bool | None] = {}
-        self.one_of: dict[str, tuple[str, ...]] = {}
-        self.properties: dict[str, str] = {}
-        self.sizes: dict[str, int] = {}
-        self.times: list[TimeFilter] = []
-
-    def add(self, name: str, value: str) -> None:
-        """Take one parameter."""
-        special: dict[str, Callable[[str, str], None]] = {
-            "changes-since": self._changes_since,
-            "visibility": self._choice,
-            "member_status": self._choice,
-            "os_hidden": self._flag,
-            "protected": self._flag,
-            "size_min": self._size,
-            "size_max": self._size,
-            "tag": lambda _name, _value: None,
-        }
-        if name in special:
-            special[name](name, value)
-        elif name in _OPERATORS:
-            self._with_operator(name, value)
-        elif name in _TIMES:
-            self.times.append(_time_filter(name, value))
-        elif name in _NUMBERS:
-            self.equal[name] = integer(name, value)
-        elif name in _TEXTS:
-            self.equal[name] = value
-        else:
-            self.properties[name] = value
-
-    def _changes_since(self, _name: str, _value: str) -> None:
-        raise InvalidValue('The "changes-since" filter is no longer available on v2. Use updated_at=gte:TIME.')
-
-    def _choice(self, name: str, value: str) -> None:
-        setattr(self, name, value)
-
-    def _flag(self, name: str, value: str) -> None:
-        word = value.lower() if name == "os_hidden" else value
-        if word not in ("true", "false"):
-            raise InvalidValue(f"Invalid value '{value}' for '{name}' filter. Valid values are case sensitive 'true' or 'false'.")
-        self.equal[name] = word == "true"
-
-    def _size(self, name: str, value: str) -> None:
-        self.sizes[name] = integer(name, value)
-
-    def _with_operator(self, name: str, value: str) -> None:
-        operator, colon, rest = value.partition(":")
-        if not colon:
-            self.equal[name] = value
-        elif operator == "eq":
-            self.equal[name] = rest
-        elif operator == "in":
-            self.one_of[name] = tuple(split_quoted(rest))
-        else:
-            raise InvalidValue(f"Unable to filter by unknown operator '{operator}': use in: or eq:.")
+def _text(_name: str, value: str) -> str:
+    return value
 
 
+def _with_operator(_name: str, value: str) -> str:
+    operator, colon, rest = value.partition(":")
+    if colon and operator != "eq":
+        raise InvalidValue(f"Unable to filter by unknown operator '{operator}': use in: or eq:.")
+    return rest if colon else value
+
+
+def _flag(name: str, value: str) -> bool:
+    word = value.lower() if name == "os_hidden" else value
+    if word not in ("true", "false"):
+        raise InvalidValue(f"Invalid value '{value}' for '{name}' filter. Valid values are case sensitive 'true' or 'false'.")
+    return word == "true"
+
+
+def _no_longer(_name: str, _value: str) -> Never:
+    raise InvalidValue('The "changes-since" filter is no longer available on v2. Use updated_at=gte:TIME.')
+
+
+_EQUAL: dict[str, Callable[[str, str], str | int | bool]] = {
+    **dict.fromkeys(_OPERATORS, _with_operator),
+    **dict.fromkeys(("min_ram", "min_disk", "size", "virtual_size"), integer),
+    **dict.fromkeys(("owner", "checksum", "os_hash_value", "os_hash_algo"), _text),
+    **dict.fromkeys(("os_hidden", "protected"), _flag),
+    "changes-since": _no_longer,
+}
+"""Filters that compare with one value, and how it is read."""
 _ITEM = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^",]+))\s*(?:,|$)')
 
 
@@ -128,15 +102,6 @@ def _time_filter(name: str, value: str) -> TimeFilter:
     if not colon or operator not in _TIME_OPERATORS:
         operator, rest = "eq", value
     return TimeFilter(name, operator, time(name, rest))
-
-
-def _limit(call: Call, text: str | None) -> int:
-    if text is None:
-        return call.settings.page_size
-    limit = integer("limit", text)
-    if limit < 0:
-        raise InvalidValue("limit must not be negative.")
-    return min(limit, call.settings.page_limit)
 
 
 def _sort(combined: list[str], keys: list[str], directions: list[str]) -> tuple[SortKey, ...]:

@@ -78,7 +78,7 @@ def _image_check(disk_formats: tuple[str, ...], container_formats: tuple[str, ..
 def check_image(service: Service, attributes: Any) -> dict[str, Any]:
     """``attributes`` as a client sends them; ``InvalidValue`` with what is wrong. Whole floats become integers."""
     try:
-        checked = _image_check(service.disk_formats, service.container_formats)(attributes)
+        checked = _image_check(tuple(service.disk_formats), tuple(service.container_formats))(attributes)
     except fastjsonschema.JsonSchemaValueException as error:
         sentence = error.message.removeprefix("data.")
         raise InvalidValue(f"Provided object does not match schema 'image': {sentence}.") from None
@@ -87,7 +87,7 @@ def check_image(service: Service, attributes: Any) -> dict[str, Any]:
 
 async def show(call: Call) -> web.Response:
     """``GET /v2/schemas/NAME``."""
-    known, name = documents(call.service.disk_formats, call.service.container_formats), call.params["name"]
+    known, name = documents(tuple(call.service.disk_formats), tuple(call.service.container_formats)), call.params["name"]
     if name not in known:
         raise NotFound(f"There is no schema {name!r}: there are {', '.join(known)}.")
     return json_answer(known[name])

@@ -2,129 +2,61 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 from image_service.api.parameters import integer
+from image_service.api.v1 import headers
 from image_service.errors import InvalidValue
-from image_service.model import Image, Location, Status, Visibility, new_id
+from image_service.model import Image, Location, Status, Visibility
 from image_service.registry.interface import ImageChange
 
-_TEXTS = ("name", "owner", "disk_format", "container_format", "checksum")
-_NUMBERS = ("size", "virtual_size", "min_disk", "min_ram")
-_NEVER_NULL = ("min_disk", "min_ram")
-
-
 # -- out --
-# --------
 
 
 def brief(image: Image) -> dict[str, Any]:
     """The six keys of the index."""
-    return {name: getattr(image, name) for name in ("id", "name", "size", "disk_format", "container_format", "checksum")}
+    return {**headers.brief(image), "size": image.size}
 
 
 def full(image: Image) -> dict[str, Any]:
     """All twenty keys."""
-    locations = [{"url": at.url, "metadata": at.metadata, "status": at.status, "id": at.id} for at in image.locations]
     return {
-        **brief(image),
-        "status": image.status,
+        **headers.full(image),
+        "size": image.size,
         "virtual_size": image.virtual_size,
-        "min_disk": image.min_disk,
-        "min_ram": image.min_ram,
-        "is_public": image.visibility is Visibility.PUBLIC,
-        "protected": image.protected,
-        "owner": image.owner,
-        "properties": image.properties,
-        "location": next((at.url for at in image.locations if at.status == "active"), None),
-        "location_data": locations,
-        "created_at": _time(image.created_at),
-        "updated_at": _time(image.updated_at),
-        "deleted_at": _time(image.deleted_at),
         "deleted": image.deleted,
+        "location": next((at.url for at in image.locations if at.status == "active"), None),
+        "location_data": [{"url": at.url, "metadata": at.metadata, "status": at.status, "id": at.id} for at in image.locations],
     }
 
 
-def _time(value: datetime | None) -> str | None:
-    return value.isoformat(timespec="microseconds") if value else None
-
-
 # -- in --
-# --------
 
 
-@dataclass(slots=True)
-class Given:
-    """What a body says about an image.
+def read(body: Any) -> tuple[str | None, ImageChange]:
+    """What ``{"image": {...}}`` says: an id, and what the image is to be like; a visibility is public or shared.
 
-    ``is_public``, ``properties``, ``locations``: None where it does not say.
+    Unknown keys are ignored; ``InvalidValue`` for what cannot be kept.
     """
-
-    id: str | None = None
-    columns: dict[str, str | int | bool | None] = field(default_factory=dict)
-    is_public: bool | None = None
-    properties: dict[str, str | None] | None = None
-    locations: list[Location] | None = None
-
-
-def read(body: Any) -> Given:
-    """``{"image": {...}}``. Unknown keys are ignored; ``InvalidValue`` for what cannot be kept."""
-    image = body.get("image") if isinstance(body, dict) else None
-    if not isinstance(image, dict):
-        raise InvalidValue('The body must be {"image": {...}}.')
-    given = Given(id=_id(image), properties=_properties(image), locations=_locations(image))
-    given.columns |= {name: _text(image, name) for name in _TEXTS if name in image}
-    given.columns |= {name: _integer(image, name) for name in _NUMBERS if name in image}
-    if "protected" in image:
-        given.columns["protected"] = bool(image["protected"])
-    if "status" in image:
-        given.columns["status"] = _status(image["status"])
-    if "is_public" in image:
-        given.is_public = bool(image["is_public"])
-    return given
-
-
-def new_image(given: Given) -> Image:
-    """The image of a POST: ``active`` unless it says otherwise, ``shared`` unless public."""
-    fields: dict[str, Any] = {"status": Status.ACTIVE, **given.columns}
-    return Image(
-        id=given.id or new_id(),
-        visibility=Visibility.PUBLIC if given.is_public else Visibility.SHARED,
-        properties=given.properties or {},
-        locations=given.locations or [],
-        **fields,
-    )
-
-
-def change(given: Given, image: Image, *, purge: bool) -> ImageChange:
-    """The change of a PUT.
-
-    ``is_public: false`` takes back public, and says nothing to the other visibilities.
-    """
-    values = dict(given.columns)
-    if given.is_public:
-        values["visibility"] = Visibility.PUBLIC
-    elif given.is_public is False and image.visibility is Visibility.PUBLIC:
-        values["visibility"] = Visibility.SHARED
-    return ImageChange(values=values, set_properties=given.properties or {}, purge_properties=purge, locations=given.locations)
+    given = _object(body, "image")
+    values = {name: take(name, given[name]) for name, take in _VALUES.items() if name in given}
+    if "is_public" in given:
+        values["visibility"] = Visibility.PUBLIC if given["is_public"] else Visibility.SHARED
+    properties = _dict("properties", given.get("properties"))
+    texts = {name: _text(name, value) for name, value in properties.items()}
+    return _id(given.get("id")), ImageChange(values, set_properties=texts, locations=_locations(given))
 
 
 def from_state(body: dict[str, Any]) -> list[Status] | None:
     """The status that must hold. One that does not exist never holds."""
     state = body.get("from_state")
-    if state is None:
-        return None
-    return [Status(state)] if state in list(Status) else []
+    return None if state is None else [status for status in Status if status == state]
 
 
 def memberships(body: Any) -> dict[str, bool | None]:
-    """``{"memberships":
-
-    [{"member_id": ..., "can_share": ...}]}``: member -> can_share, None where it does not say.
-    """
+    """``{"memberships": [{"member_id": ..., "can_share": ...}]}``: member -> can_share, None where it does not say."""
     listed = body.get("memberships") if isinstance(body, dict) else None
     if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
         raise InvalidValue("Invalid membership association: 'memberships' must be a list of objects.")
@@ -135,14 +67,20 @@ def memberships(body: Any) -> dict[str, bool | None]:
 
 def can_share(body: Any) -> bool:
     """``{"member": {"can_share": ...}}``, any JSON truth."""
-    member = body.get("member") if isinstance(body, dict) else None
-    if not isinstance(member, dict) or "can_share" not in member:
+    member = _object(body, "member")
+    if "can_share" not in member:
         raise InvalidValue("Invalid membership association: 'can_share'")
     return bool(member["can_share"])
 
 
-def _id(image: dict[str, Any]) -> str | None:
-    found = image.get("id")
+def _object(body: Any, name: str) -> dict[str, Any]:
+    found = body.get(name) if isinstance(body, dict) else None
+    if not isinstance(found, dict):
+        raise InvalidValue(f'The body must be {{"{name}": {{...}}}}.')
+    return found
+
+
+def _id(found: Any) -> str | None:
     if found is None:
         return None
     try:
@@ -152,35 +90,39 @@ def _id(image: dict[str, Any]) -> str | None:
     return str(found)
 
 
-def _text(image: dict[str, Any], name: str) -> str | None:
-    value = image[name]
+def _text(name: str, value: Any) -> str | None:
     if isinstance(value, dict | list):
         raise InvalidValue(f"{name} must be text.")
     return None if value is None else str(value)
 
 
-def _integer(image: dict[str, Any], name: str) -> int | None:
+def _number(name: str, value: Any) -> int | None:
     try:
-        if image[name] is None:
-            return 0 if name in _NEVER_NULL else None
-        return integer(name, str(int(image[name])))
+        return None if value is None else integer(name, str(int(value)))
     except (ValueError, TypeError, OverflowError):
         raise InvalidValue(f"{name} must be an integer.") from None
 
 
-def _status(value: Any) -> Status:
+def _status(_name: str, value: Any) -> Status:
     if value not in list(Status):
         raise InvalidValue(f"Invalid image status '{value}' for image.")
     return Status(value)
 
 
-def _properties(image: dict[str, Any]) -> dict[str, str | None] | None:
-    given = image.get("properties")
-    if given is None:
-        return None
-    if not isinstance(given, dict):
-        raise InvalidValue("properties must be an object.")
-    return {name: _text(given, name) for name in given}
+_VALUES: dict[str, Callable[[str, Any], Any]] = {
+    **dict.fromkeys(("name", "owner", "disk_format", "container_format", "checksum"), _text),
+    **dict.fromkeys(("size", "virtual_size"), _number),
+    **dict.fromkeys(("min_disk", "min_ram"), lambda name, value: _number(name, 0 if value is None else value)),
+    "protected": lambda _name, value: bool(value),
+    "status": _status,
+}
+"""Columns, and how each is read."""
+
+
+def _dict(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict | None):
+        raise InvalidValue(f"{name} must be an object.")
+    return value or {}
 
 
 def _locations(image: dict[str, Any]) -> list[Location] | None:
@@ -192,15 +134,11 @@ def _locations(image: dict[str, Any]) -> list[Location] | None:
         listed = [image["location"]] if image["location"] else []
     if not isinstance(listed, list):
         raise InvalidValue("location_data must be a list.")
-    return [_location(each) for each in listed]
+    return [_location({"url": each} if isinstance(each, str) else each) for each in listed]
 
 
 def _location(each: Any) -> Location:
-    if isinstance(each, str):
-        return Location(each)
     if not isinstance(each, dict) or not isinstance(each.get("url"), str):
         raise InvalidValue("A location is an object with a url.")
-    metadata = each.get("metadata") or {}
-    if not isinstance(metadata, dict):
-        raise InvalidValue("The metadata of a location is an object.")
+    metadata = _dict("The metadata of a location", each.get("metadata") or None)
     return Location(each["url"], metadata, str(each.get("status") or "active"))
