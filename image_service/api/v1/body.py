@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 from image_service.api.call import Call
 from image_service.api.receiving import has_body, stream
 from image_service.api.v1.headers import Metadata
-from image_service.errors import Conflict, InvalidValue, PreconditionFailed, UploadLost
+from image_service.errors import InvalidValue, PreconditionFailed, UploadLost
 from image_service.model import Image, UploadKind
 from image_service.operations import uploads
 from image_service.transfer.decode import base64_decoded
@@ -24,8 +22,7 @@ def source_of(call: Call, metadata: Metadata) -> str | None:
     for name in sources:
         if not metadata.fields[name]:
             raise InvalidValue(f"The {name} of an image must not be empty: give an http or https URL.")
-    if has_body(call.request):
-        sources.append("body")
+    sources += ["body"] if has_body(call.request) else []
     if len(sources) > 1:
         raise InvalidValue("It's invalid to provide multiple image sources.")
     return sources[0] if sources else None
@@ -60,19 +57,12 @@ async def check_size(call: Call, metadata: Metadata, owner: str | None) -> None:
     await limits.room_for(call.service.registry, owner, size)
 
 
-def not_queued(image: Image) -> Conflict:
-    """The answer to data for an image that has or had some."""
-    return Conflict(f"Cannot upload to an unqueued image: its status is {image.status}.")
-
-
 async def upload(call: Call, image: Image, store: str) -> Image:
     """Store the body as the image's bytes, which must have the size and checksum that were declared, now or before.
 
     ``PreconditionFailed`` (412) when the image is deleted meanwhile.
     """
-    source: AsyncIterator[bytes] = stream(call.request)
-    if _is_base64(call):
-        source = base64_decoded(source)
+    source = base64_decoded(stream(call.request)) if _is_base64(call) else stream(call.request)
     size = _known_size(call, image.size)
     wanted = uploads.Upload(source, UploadKind.V1, size=size, checksum=image.checksum, store=store)
     try:

@@ -1,6 +1,4 @@
-"""``x-image-meta-*`` headers to what a request says of an image, and an :class:`Image` to headers and JSON (contract A.3 to
-A.6).
-"""
+"""``x-image-meta-*`` headers to what a request says of an image, and an :class:`Image` to headers and JSON (contract A.3-6)."""
 
 from __future__ import annotations
 
@@ -21,12 +19,10 @@ _PROPERTY = "property-"
 _SHOWN, _SHOWN_PROPERTY = "X-Image-Meta-", "X-Image-Meta-Property-"
 _TOKEN = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)  # RFC 9110 5.6.2
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_TEXTS = frozenset(
-    {"id", "name", "location", "disk_format", "container_format", "status", "copy_from", "checksum", "owner", "store"}
-)
-_NUMBERS = frozenset({"size", "min_ram", "min_disk"})
-_FLAGS = frozenset({"is_public", "protected", "deleted"})
-_IGNORED = frozenset({"uri", "created_at", "updated_at", "deleted_at"})
+_TEXTS = ("id", "name", "location", "disk_format", "container_format", "status", "copy_from", "checksum", "owner", "store")
+_NUMBERS = {"size": "image size", "min_ram": "image min_ram", "min_disk": "image min_disk"}
+_FLAGS = ("is_public", "protected", "deleted")
+_IGNORED = ("uri", "created_at", "updated_at", "deleted_at")
 _TRUE = frozenset({"1", "t", "true", "on", "y", "yes"})
 
 
@@ -71,11 +67,10 @@ def _take(found: Metadata, header: str, value: str) -> None:
     name = name.replace("-", "_")
     if name in _TEXTS:
         found.fields[name] = value
-    elif name in _NUMBERS:
-        if value:
-            found.fields[name] = _number(name, value)
     elif name in _FLAGS:
         found.fields[name] = is_true(value)
+    elif name in _NUMBERS:
+        found.fields |= {name: _number(_NUMBERS[name], value)} if value else {}
     elif name not in _IGNORED:
         raise InvalidValue(f"Bad header: {header}. Custom properties are sent as {_PREFIX}{_PROPERTY}NAME.")
 
@@ -89,8 +84,7 @@ def _utf8(header: str, value: str) -> str:
     return value
 
 
-def _number(name: str, value: str) -> int:
-    label = "image size" if name == "size" else f"image {name}"
+def _number(label: str, value: str) -> int:
     try:
         number = whole(value)
     except ValueError:
@@ -104,13 +98,12 @@ def _number(name: str, value: str) -> int:
 
 def _complete_formats(found: Metadata) -> None:
     """Of ami, ari and aki one format says the other; an empty format is none."""
-    formats = [found.fields.get(name) for name in ("disk_format", "container_format")]
-    for name, value in zip(("disk_format", "container_format"), formats, strict=True):
-        if value == "":
-            raise InvalidValue(f"Invalid {name.replace('_', ' ')} 'None' for image: the header is empty.")
+    fields = found.fields
     for name, other in (("disk_format", "container_format"), ("container_format", "disk_format")):
-        if found.fields.get(other) in ("ami", "ari", "aki") and name not in found.fields:
-            found.fields[name] = found.fields[other]
+        if fields.get(name) == "":
+            raise InvalidValue(f"Invalid {name.replace('_', ' ')} 'None' for image: the header is empty.")
+        if fields.get(other) in ("ami", "ari", "aki"):
+            fields.setdefault(name, fields[other])
 
 
 # -- answers --

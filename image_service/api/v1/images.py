@@ -6,7 +6,9 @@ behind.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -15,10 +17,13 @@ from image_service.api import sending
 from image_service.api.call import Call, json_answer
 from image_service.api.v1 import body, headers
 from image_service.api.v1.headers import Metadata
-from image_service.errors import Forbidden, InvalidValue, NotFound
+from image_service.errors import Conflict, Forbidden, InvalidValue, NotFound
 from image_service.model import Image, Status, Visibility
 from image_service.operations import downloads, images, located, uploads
 from image_service.registry.interface import ImageChange
+
+Keep = Callable[[Image], Awaitable[Image]]
+"""Registers a new image, or changes one that is there."""
 
 _SET_BY_CLIENT = ("name", "disk_format", "container_format", "min_ram", "min_disk", "protected", "size", "checksum")
 
@@ -49,94 +54,28 @@ async def delete(call: Call) -> web.Response:
     return web.Response(content_type="text/html", charset="UTF-8")
 
 
-# -- creating --
-
-
 async def create(call: Call) -> web.Response:
     """``POST``: metadata, and at most one source of bytes."""
     metadata = headers.parse(call.request)
     source = body.source_of(call, metadata)
     body.require_type(call, source)
     image = _new_image(call, metadata)
+    keep = partial(images.create, call.service, call.context)
     if source == "location":
-        made = await _create_located(call, metadata, image)
+        images.require_formats(image)
+        location, size = await located.find(call.service, metadata.fields["location"], image.size)
+        made = await keep(replace(image, status=Status.ACTIVE, size=size, locations=[location]))
     elif source == "copy_from":
-        made = await _create_copied(call, metadata, image)
+        made = await _copy(call, metadata, image, keep)
     elif source == "body":
         images.require_formats(image)
-        await body.check_size(call, metadata, image.owner)
-        store = uploads.writable_store(call.service, metadata.text("store"))
-        made = await images.create(call.service, call.context, image)
-        made = await body.upload(call, made, store.name)
+        made = await _upload(call, metadata, image, keep)
     else:
         if metadata.text("store"):
             call.service.stores.get(metadata.fields["store"])
-        made = await images.create(call.service, call.context, _without_bytes(image))
+        # What is said to have no bytes has all of them, and what is of unknown size has the size 0 (contract A.7).
+        made = await keep(replace(image, status=Status.ACTIVE) if image.size == 0 else replace(image, size=image.size or 0))
     return _answer(call, made, 201)
-
-
-def _new_image(call: Call, metadata: Metadata) -> Image:
-    image = Image(id=_new_id(metadata.text("id")), owner=call.context.project)
-    return _with(call, image, metadata)
-
-
-def _new_id(image_id: str | None) -> str:
-    """The client's own id, kept as it is written; "" for a new one."""
-    if image_id:
-        images.require_uuid(image_id)
-    return image_id or ""
-
-
-def _with(call: Call, image: Image, metadata: Metadata) -> Image:
-    """``image`` with the metadata of a request; who is no administrator cannot give it away."""
-    fields = metadata.fields
-    said: dict[str, Any] = {name: fields[name] for name in _SET_BY_CLIENT if name in fields}
-    for name in ("name", "checksum"):
-        if name in said:
-            said[name] = said[name] or None
-    if "is_public" in fields:
-        said["visibility"] = _visibility(image, fields["is_public"])
-    if call.context.is_admin and "owner" in fields:
-        said["owner"] = fields["owner"] or None
-    changed = replace(image, **said, properties=image.properties | metadata.properties)
-    images.check_amazon_formats(changed)
-    return changed
-
-
-def _visibility(image: Image, public: bool) -> Visibility:
-    if public:
-        return Visibility.PUBLIC
-    return Visibility.SHARED if image.visibility is Visibility.PUBLIC else image.visibility
-
-
-def _without_bytes(image: Image) -> Image:
-    """An image that is said to have no bytes has all of them, and one of unknown size has the size 0 (contract A.7)."""
-    return replace(image, status=Status.ACTIVE) if image.size == 0 else replace(image, size=image.size or 0)
-
-
-async def _create_located(call: Call, metadata: Metadata, image: Image) -> Image:
-    images.require_formats(image)
-    location, size = await located.find(call.service, metadata.fields["location"], image.size)
-    made = replace(image, status=Status.ACTIVE, size=size, locations=[location])
-    return await images.create(call.service, call.context, made)
-
-
-async def _create_copied(call: Call, metadata: Metadata, image: Image) -> Image:
-    url = metadata.fields["copy_from"]
-    _, size = await located.find(call.service, url, None)
-    store = uploads.writable_store(call.service, metadata.text("store"))
-    await call.service.limits.room_for(call.service.registry, image.owner, size)
-    made = await images.create(call.service, call.context, replace(image, size=size))
-    await located.copy_later(call.service, made, url, store, metadata.text("checksum"))
-    return made
-
-
-def _answer(call: Call, image: Image, status: int) -> web.Response:
-    location = {"Location": f"{call.endpoint()}/v1/images/{image.id}"} if status == 201 else {}
-    return json_answer({"image": headers.full(image)}, status, headers.etag(image) | location)
-
-
-# -- changing --
 
 
 async def update(call: Call) -> web.Response:
@@ -149,18 +88,68 @@ async def update(call: Call) -> web.Response:
     wanted = _with(call, image, metadata)
     if metadata.purge_properties and source != "body":
         wanted = replace(wanted, properties=metadata.properties)
-    if source == "body":
-        await body.check_size(call, metadata, wanted.owner)
-        store = uploads.writable_store(call.service, metadata.text("store"))
-        changed = await images.change(call.service, call.context, image, wanted)
-        changed = await body.upload(call, changed, store.name)
-    elif source == "location":
-        changed = await _locate(call, metadata, image, wanted)
+    keep = partial(images.change, call.service, call.context, image)
+    if source == "location":
+        images.require_formats(wanted)
+        location, size = await located.find(call.service, metadata.fields["location"], metadata.fields.get("size"))
+        changed = await keep(replace(wanted, size=size))
+        found = ImageChange({"status": Status.ACTIVE}, locations=[location])
+        changed = await call.service.registry.update_image(changed.id, found, from_status={Status.QUEUED})
     elif source == "copy_from":
-        changed = await _copy(call, metadata, image, wanted)
+        changed = await _copy(call, metadata, wanted, keep)
+    elif source == "body":
+        changed = await _upload(call, metadata, wanted, keep)
     else:
-        changed = await images.change(call.service, call.context, image, wanted)
+        changed = await keep(wanted)
     return _answer(call, changed, 200)
+
+
+def _answer(call: Call, image: Image, status: int) -> web.Response:
+    location = {"Location": f"{call.endpoint()}/v1/images/{image.id}"} if status == 201 else {}
+    return json_answer({"image": headers.full(image)}, status, headers.etag(image) | location)
+
+
+async def _upload(call: Call, metadata: Metadata, image: Image, keep: Keep) -> Image:
+    """Register what is said of the image, and take the body for its bytes."""
+    await body.check_size(call, metadata, image.owner)
+    store = uploads.writable_store(call.service, metadata.text("store"))
+    return await body.upload(call, await keep(image), store.name)
+
+
+async def _copy(call: Call, metadata: Metadata, image: Image, keep: Keep) -> Image:
+    """Register what is said of the image, and fetch its bytes after the answer."""
+    url = metadata.fields["copy_from"]
+    _, size = await located.find(call.service, url, None)
+    store = uploads.writable_store(call.service, metadata.text("store"))
+    await call.service.limits.room_for(call.service.registry, image.owner, size)
+    kept = await keep(replace(image, size=size))
+    await located.copy_later(call.service, kept, url, store, metadata.text("checksum"))
+    return kept
+
+
+def _new_image(call: Call, metadata: Metadata) -> Image:
+    image_id = metadata.text("id") or ""  # "": a new one
+    if image_id:
+        images.require_uuid(image_id)  # The client's own, kept as it is written.
+    return _with(call, Image(id=image_id, owner=call.context.project), metadata)
+
+
+def _with(call: Call, image: Image, metadata: Metadata) -> Image:
+    """``image`` with the metadata of a request; who is no administrator cannot give it away."""
+    fields = metadata.fields
+    said: dict[str, Any] = {name: fields[name] for name in _SET_BY_CLIENT if name in fields}
+    for name in ("name", "checksum"):
+        if name in said:
+            said[name] = said[name] or None
+    if fields.get("is_public"):
+        said["visibility"] = Visibility.PUBLIC
+    elif "is_public" in fields and image.visibility is Visibility.PUBLIC:
+        said["visibility"] = Visibility.SHARED
+    if call.context.is_admin and "owner" in fields:
+        said["owner"] = fields["owner"] or None
+    changed = replace(image, **said, properties=image.properties | metadata.properties)
+    images.check_amazon_formats(changed)
+    return changed
 
 
 def _check_update(image: Image, metadata: Metadata, source: str | None) -> None:
@@ -178,27 +167,9 @@ def _check_update(image: Image, metadata: Metadata, source: str | None) -> None:
 def _check_has_bytes(image: Image, fields: dict[str, Any], source: str | None) -> None:
     """What may not change once there are bytes: the bytes, where they are, and what they amount to."""
     if source == "body":
-        raise body.not_queued(image)
+        raise Conflict(f"Cannot upload to an unqueued image: its status is {image.status}.")
     if source is not None:
         raise InvalidValue("Attempted to update Location field for an image not in queued status.")
     for name in ("size", "checksum"):
         if name in fields and fields[name] != getattr(image, name):
             raise Forbidden(f"Forbidden to modify '{name}' of active image.")
-
-
-async def _copy(call: Call, metadata: Metadata, image: Image, wanted: Image) -> Image:
-    url = metadata.fields["copy_from"]
-    _, size = await located.find(call.service, url, None)
-    store = uploads.writable_store(call.service, metadata.text("store"))
-    await call.service.limits.room_for(call.service.registry, wanted.owner, size)
-    changed = await images.change(call.service, call.context, image, replace(wanted, size=size))
-    await located.copy_later(call.service, changed, url, store, metadata.text("checksum"))
-    return changed
-
-
-async def _locate(call: Call, metadata: Metadata, image: Image, wanted: Image) -> Image:
-    images.require_formats(wanted)
-    location, size = await located.find(call.service, metadata.fields["location"], metadata.fields.get("size"))
-    changed = await images.change(call.service, call.context, image, replace(wanted, size=size))
-    found = ImageChange({"status": Status.ACTIVE}, locations=[location])
-    return await call.service.registry.update_image(changed.id, found, from_status={Status.QUEUED})
