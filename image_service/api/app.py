@@ -77,7 +77,7 @@ def make_api_app(conf: cfg.ConfigOpts, registry: Registry, stores: Stores) -> we
         await registry.close()
         await stores.close()
 
-    api = ImageApi(service, ApiSettings.from_config(conf), make_authenticator(conf))
+    api = ImageApi(service, ApiSettings(conf), make_authenticator(conf))
     app = web.Application(client_max_size=0)
     app.router.add_route("*", "/{path:.*}", api, expect_handler=receiving.expect)
     app.on_response_prepare.append(put_request_id)

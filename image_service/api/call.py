@@ -14,33 +14,19 @@ from image_service.context import RequestContext
 from image_service.operations.service import Service
 
 
-@dataclass(frozen=True, slots=True)
 class ApiSettings:
-    """Options that only the HTTP face needs. ``sendfile``: header name and path prefix, when a proxy sends the files."""
+    """Options that only the HTTP face needs, read once. ``sendfile``: header name and path prefix, if a proxy sends the files."""
 
-    page_size: int
-    page_limit: int
-    public_endpoint: str | None
-    show_direct_url: bool
-    proxy_headers: bool
-    max_request_id: int
-    sendfile: tuple[str, str] | None
-    apis: tuple[str, ...]
-
-    @classmethod
-    def from_config(cls, conf: cfg.ConfigOpts) -> ApiSettings:
-        """Read the options once."""
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
         header, _, prefix = conf.api.sendfile_header.partition(":")
-        return cls(
-            page_size=conf.limit_param_default,
-            page_limit=conf.api_limit_max,
-            public_endpoint=conf.public_endpoint.rstrip("/") if conf.public_endpoint else None,
-            show_direct_url=conf.show_image_direct_url,
-            proxy_headers=conf.oslo_middleware.enable_proxy_headers_parsing,
-            max_request_id=conf.max_request_id_length,
-            sendfile=(header, prefix) if header else None,
-            apis=tuple(api for api, on in (("v2", conf.enable_v2_api), ("v1", conf.enable_v1_api)) if on),
-        )
+        self.sendfile = (header, prefix) if header else None
+        self.page_size: int = conf.limit_param_default
+        self.page_limit: int = conf.api_limit_max
+        self.public_endpoint = (conf.public_endpoint or "").rstrip("/")
+        self.show_direct_url: bool = conf.show_image_direct_url
+        self.proxy_headers: bool = conf.oslo_middleware.enable_proxy_headers_parsing
+        self.max_request_id: int = conf.max_request_id_length
+        self.apis = [api for api, on in (("v2", conf.enable_v2_api), ("v1", conf.enable_v1_api)) if on]
 
 
 _NOBODY = RequestContext()
@@ -76,6 +62,10 @@ class Call:
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
 
+_SECONDS = orjson.OPT_NAIVE_UTC | orjson.OPT_OMIT_MICROSECONDS | orjson.OPT_UTC_Z
+
+
 def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """An answer whose body is JSON."""
-    return web.Response(body=orjson.dumps(value), status=status, headers=headers, content_type="application/json")
+    """An answer whose body is JSON; a time becomes whole seconds, UTC: ``2026-11-22T11:59:11Z``."""
+    body = orjson.dumps(value, option=_SECONDS)
+    return web.Response(body=body, status=status, headers=headers, content_type="application/json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,12 +14,16 @@ from image_service.errors import ClientDisconnected, InvalidValue, LimitExceeded
 MAX_JSON = 16 << 20
 # Five million empty lists are 15 MiB, too, but stop the process for seconds while they are made.
 _MOST_PARTS = 100_000
-_CHUNK = 1 << 20
 
 
 def has_body(request: web.BaseRequest) -> bool:
     """Does the request carry a body: a length above 0, or chunks?"""
     return bool(request.content_length) or "chunked" in request.headers.get("Transfer-Encoding", "").lower()
+
+
+def media_type(request: web.BaseRequest) -> str:
+    """What the request says its body is, in lower case and without parameters; "" when it does not say."""
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
 async def expect(request: web.BaseRequest) -> None:
@@ -49,17 +52,11 @@ async def stream(request: web.BaseRequest) -> AsyncIterator[bytes]:
             request.writer.output_size = 0  # this is no part of the answer
         while True:
             data = await content.readany()
-            if not data:
-                if not content.at_eof():
-                    continue
+            if data:
+                yield data
+            elif content.at_eof():
                 return
-            yield data
-    except (
-        aiohttp.ClientError,
-        aiohttp.http_exceptions.HttpProcessingError,
-        ConnectionError,
-        asyncio.IncompleteReadError,
-    ) as error:
+    except (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, ConnectionError, EOFError) as error:
         raise ClientDisconnected(f"The request's body broke off: {type(error).__name__}. Send the whole body.") from None
 
 

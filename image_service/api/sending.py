@@ -6,8 +6,6 @@ Conditions (RFC 9110 13) are judged against the MD5 checksum as a strong ETag.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
 from urllib.parse import quote
 
 from aiohttp import web
@@ -31,21 +29,11 @@ async def send(call: Call, data: Bytes, headers: dict[str, str], part: ByteRange
     response.content_length = length
     if part:
         response.headers["Content-Range"] = part.content_range()
-    with _disconnects():
-        if data.path is None:
-            await _send_stream(call.request, response, data, offset, length)
-        else:
-            await _send_file(call.request, response, data, offset, length)
-    return response
-
-
-@contextlib.contextmanager
-def _disconnects() -> Iterator[None]:
-    """A client that leaves in the middle of a download is no error of ours."""
     try:
-        yield
-    except ConnectionError as error:
+        await (_send_file if data.path else _send_stream)(call.request, response, data, offset, length)
+    except ConnectionError as error:  # That is no error of ours.
         raise ClientDisconnected("The client went away during the download.") from error
+    return response
 
 
 async def _send_file(request: web.Request, response: web.StreamResponse, data: Bytes, offset: int, length: int) -> None:

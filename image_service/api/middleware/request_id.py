@@ -22,7 +22,8 @@ def request_id_of(request: web.BaseRequest, longest: int) -> str:
     given = request.headers.get(HEADER)
     if given is not None and len(given) > longest:
         raise HeaderTooLarge(f"{HEADER} may have at most {longest} characters, and has {len(given)}.")
-    found = _with_prefix(given) if given and _GOOD.fullmatch(given) else new_request_id()
+    wanted = given if given and _GOOD.fullmatch(given) else new_request_id()
+    found = wanted if wanted.startswith("req-") else f"req-{wanted}"
     log.request_id.set(found)
     return found
 
@@ -31,7 +32,3 @@ async def put_request_id(request: web.Request, response: web.StreamResponse) -> 
     """Tell the client the id, in every answer."""
     if request_id := request.get("request_id"):
         response.headers[HEADER] = request_id
-
-
-def _with_prefix(given: str) -> str:
-    return given if given.startswith("req-") else f"req-{given}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from image_service.api.call import Call
-from image_service.api.receiving import has_body, stream
+from image_service.api.receiving import has_body, media_type, stream
 from image_service.api.v1.headers import Metadata
 from image_service.errors import InvalidValue, PreconditionFailed, UploadLost
 from image_service.model import Image, UploadKind
@@ -32,12 +32,11 @@ def require_type(call: Call, source: str | None) -> None:
     """``InvalidValue`` unless a body is sent as what it is; a form gets the sentence that its sender needs."""
     if source != "body":
         return
-    media_type = call.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if media_type == "application/octet-stream":
-        return
-    if media_type in ("application/x-www-form-urlencoded", "multipart/form-data"):
+    given = media_type(call.request)
+    if given in ("application/x-www-form-urlencoded", "multipart/form-data"):
         raise InvalidValue(f"Content-Type must be application/octet-stream: curl's -d and -F send a form. {_CURL}")
-    raise InvalidValue(f"Content-Type must be application/octet-stream, not {media_type or 'missing'}. {_CURL}")
+    if given != "application/octet-stream":
+        raise InvalidValue(f"Content-Type must be application/octet-stream, not {given or 'missing'}. {_CURL}")
 
 
 def _is_base64(call: Call) -> bool:

@@ -114,34 +114,25 @@ def time(value: datetime | None) -> str | None:
     return value.isoformat(timespec="microseconds") if value else None
 
 
+_BRIEF = ("id", "name", "disk_format", "container_format", "checksum")
+_FULL = (*_BRIEF, "status", "min_disk", "min_ram", "protected", "owner", "properties")
+
+
 def brief(image: Image) -> dict[str, Any]:
     """The six keys of the index."""
-    return {
-        "id": image.id,
-        "name": image.name,
-        "size": image.size or 0,
-        "disk_format": image.disk_format,
-        "container_format": image.container_format,
-        "checksum": image.checksum,
-    }
+    return {name: getattr(image, name) for name in _BRIEF} | {"size": image.size or 0}
 
 
 def full(image: Image) -> dict[str, Any]:
     """The eighteen keys of an image; locations are never among them."""
-    return {
-        **brief(image),
-        "status": image.status,
+    return {name: getattr(image, name) for name in _FULL} | {
+        "size": image.size or 0,
         "virtual_size": None,
-        "min_disk": image.min_disk,
-        "min_ram": image.min_ram,
         "is_public": image.visibility is Visibility.PUBLIC,
-        "protected": image.protected,
         "deleted": image.deleted or image.status is Status.PENDING_DELETE,
-        "owner": image.owner,
         "created_at": time(image.created_at),
         "updated_at": time(image.updated_at),
         "deleted_at": time(image.deleted_at),
-        "properties": image.properties,
     }
 
 

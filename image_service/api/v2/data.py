@@ -6,31 +6,27 @@ from aiohttp import web
 
 from image_service.api import sending
 from image_service.api.call import Call
-from image_service.api.receiving import stream
+from image_service.api.receiving import media_type, stream
 from image_service.errors import InvalidValue, UnsupportedMediaType
-from image_service.model import Image, UploadKind
+from image_service.model import UploadKind
 from image_service.operations import downloads, images, uploads
 from image_service.transfer.ranges import ByteRange, parse_content_range, parse_range
-
-_OCTET_STREAM = "application/octet-stream"
 
 
 async def upload(call: Call) -> web.Response:
     """``PUT``: the whole data of a queued image."""
-    headers = call.request.headers
-    media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if media_type != _OCTET_STREAM:
+    request = call.request
+    given = media_type(request)
+    if given != "application/octet-stream":
         raise UnsupportedMediaType(
-            f"Image data is sent as Content-Type: {_OCTET_STREAM}, not {media_type or 'without one'}."
+            f"Image data is sent as Content-Type: application/octet-stream, not {given or 'without one'}."
             " With curl: -H 'Content-Type: application/octet-stream' -T FILE."
         )
-    size = _declared_size(headers.get("x-openstack-image-size"), call.request.content_length)
+    size = _declared_size(request.headers.get("x-openstack-image-size"), request.content_length)
+    # Where stores have no names, nobody looks.
+    store = request.headers.get("X-Image-Meta-Store") if call.service.stores.named else None
     image = await images.to_change(call.service, call.context, call.image_id)
-    await uploads.upload(
-        call.service,
-        image,
-        uploads.Upload(stream(call.request), UploadKind.V2, size=size, store=_store(call, headers.get("X-Image-Meta-Store"))),
-    )
+    await uploads.upload(call.service, image, uploads.Upload(stream(request), UploadKind.V2, size=size, store=store))
     return web.Response(status=204)
 
 
@@ -40,17 +36,10 @@ def _declared_size(declared: str | None, content_length: int | None) -> int | No
     try:
         size = int(declared)
     except ValueError:
-        raise InvalidValue(
-            f"Invalid or missing image size: x-openstack-image-size is {declared!r}, not a number of bytes."
-        ) from None
+        size = -1
     if size < 0:
-        raise InvalidValue("Invalid or missing image size: x-openstack-image-size must not be negative.")
+        raise InvalidValue(f"Invalid or missing image size: x-openstack-image-size is {declared!r}, not a number of bytes.")
     return size
-
-
-def _store(call: Call, name: str | None) -> str | None:
-    """The store that the request names; where stores have no names, nobody looks."""
-    return name if name and call.service.stores.named else None
 
 
 async def download(call: Call) -> web.StreamResponse:
@@ -61,7 +50,9 @@ async def download(call: Call) -> web.StreamResponse:
     if not image.locations:
         return web.Response(status=204)
     data = await downloads.open_bytes(call.service, image, prefer=_preferred(call))
-    headers = _headers(image)
+    headers = {"Accept-Ranges": "bytes"}
+    if image.checksum is not None:
+        headers |= {"Content-MD5": image.checksum, "ETag": f'"{image.checksum}"'}
     if sending.not_modified(request, image):
         return web.Response(status=304, headers=headers)
     part = _part(call, data.size) if sending.range_still_valid(request, image) else None
@@ -74,13 +65,6 @@ def _part(call: Call, size: int) -> ByteRange | None:
     if "Range" in headers:
         return parse_range(headers["Range"], size)
     return parse_content_range(headers.get("Content-Range"), size)
-
-
-def _headers(image: Image) -> dict[str, str]:
-    headers = {"Accept-Ranges": "bytes"}
-    if image.checksum is not None:
-        headers |= {"Content-MD5": image.checksum, "ETag": f'"{image.checksum}"'}
-    return headers
 
 
 def _preferred(call: Call) -> tuple[str, ...]:

@@ -13,22 +13,23 @@ from image_service.store.interface import Store
 
 async def import_methods(_call: Call) -> web.Response:
     """``GET /v2/info/import``: none are built."""
-    methods = {"description": "Import methods available.", "type": "array", "value": []}
-    return json_answer({"import-methods": methods})
+    return json_answer({"import-methods": {"description": "Import methods available.", "type": "array", "value": []}})
 
 
 async def stores(call: Call) -> web.Response:
     """``GET /v2/info/stores``; 404 where stores have no names."""
-    _require_names(call)
-    return json_answer({"stores": [_store(call, store) for store in call.service.stores.all()]})
+    return json_answer({"stores": [_store(call, store) for store in _named_stores(call)]})
 
 
 async def stores_detail(call: Call) -> web.Response:
     """``GET /v2/info/stores/detail``: for administrators and services."""
     if not call.context.is_admin and "service" not in call.context.roles:
         raise Forbidden("Only an administrator or a service may see the details of stores.")
-    _require_names(call)
-    return json_answer({"stores": [_details(call, store) for store in call.service.stores.all()]})
+    shown = [
+        _store(call, store) | {"type": store.kind, "weight": store.weight, "properties": store.details()}
+        for store in _named_stores(call)
+    ]
+    return json_answer({"stores": shown})
 
 
 async def usage(_call: Call) -> web.Response:
@@ -47,9 +48,10 @@ async def refuse_tenants(_call: Call) -> Never:
     raise Forbidden("This service keeps no list of projects: a project is named by its id.")
 
 
-def _require_names(call: Call) -> None:
+def _named_stores(call: Call) -> list[Store]:
     if not call.service.stores.named:
         raise NotFound("Multi backend is not supported at this site: its stores have no names (enabled_backends).")
+    return call.service.stores.all()
 
 
 def _store(call: Call, store: Store) -> dict[str, Any]:
@@ -61,7 +63,3 @@ def _store(call: Call, store: Store) -> dict[str, Any]:
     if store.read_only:
         shown["read-only"] = "true"
     return shown
-
-
-def _details(call: Call, store: Store) -> dict[str, Any]:
-    return {**_store(call, store), "type": store.kind, "weight": store.weight, "properties": store.details()}

@@ -79,8 +79,8 @@ async def create(call: Call) -> web.Response:
 
 async def patch(call: Call) -> web.Response:
     """``PATCH /v2/images/{id}``: all of the operations, or none."""
-    media_type = json_patch.require_media_type(call.request.headers.get("Content-Type", ""))
-    operations = json_patch.parse(media_type, await read_json(call.request))
+    kind = json_patch.require_media_type(call.request.headers.get("Content-Type", ""))
+    operations = json_patch.parse(kind, await read_json(call.request))
     image = await _to_change(call)
     attributes = {**image.properties, **{name: getattr(image, name) for name in schemas.BASE}}
     # openstacksdk takes stores for a property, and removes it with those that it replaces. Ours; Glance refuses.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from image_service.api.call import Call
@@ -15,39 +15,19 @@ from image_service.model import Image, Member, Visibility
 RESERVED = frozenset({"location", "deleted", "deleted_at", "locations"})
 
 
-def time(value: datetime) -> str:
-    """Whole seconds, UTC: ``2026-11-22T11:59:11Z``."""
-    return value.isoformat(timespec="seconds") + "Z"
+_SHOWN = (
+    "id", "name", "status", "visibility", "protected", "os_hidden", "owner", "size", "virtual_size", "checksum", "os_hash_algo",
+    "os_hash_value", "disk_format", "container_format", "min_ram", "min_disk", "created_at", "updated_at", "tags",
+)  # fmt: skip
+_MEMBER_SHOWN = ("member_id", "image_id", "status", "created_at", "updated_at")
+_shown, _member_shown = attrgetter(*_SHOWN), attrgetter(*_MEMBER_SHOWN)
 
 
 def image(call: Call, image: Image) -> dict[str, Any]:
     """The object of one image; custom properties stand first, at top level."""
     address = f"/v2/images/{image.id}"
-    shown: dict[str, Any] = {
-        **image.properties,
-        "name": image.name,
-        "disk_format": image.disk_format,
-        "container_format": image.container_format,
-        "visibility": image.visibility,
-        "size": image.size,
-        "virtual_size": image.virtual_size,
-        "status": image.status,
-        "checksum": image.checksum,
-        "protected": image.protected,
-        "min_ram": image.min_ram,
-        "min_disk": image.min_disk,
-        "owner": image.owner,
-        "os_hidden": image.os_hidden,
-        "os_hash_algo": image.os_hash_algo,
-        "os_hash_value": image.os_hash_value,
-        "id": image.id,
-        "created_at": time(image.created_at),
-        "updated_at": time(image.updated_at),
-        "tags": image.tags,
-        "self": address,
-        "file": address + "/file",
-        "schema": "/v2/schemas/image",
-    }
+    shown: dict[str, Any] = image.properties | dict(zip(_SHOWN, _shown(image), strict=True))
+    shown |= {"self": address, "file": f"{address}/file", "schema": "/v2/schemas/image"}
     if image.locations:
         if call.settings.show_direct_url:
             shown["direct_url"] = image.locations[0].url
@@ -77,13 +57,6 @@ def with_attributes(image: Image, attributes: Mapping[str, Any]) -> Image:
     return replace(image, **base, properties=image.properties | properties)
 
 
-def member(member: Member) -> dict[str, str]:
+def member(member: Member) -> dict[str, Any]:
     """The object of one member."""
-    return {
-        "member_id": member.member_id,
-        "image_id": member.image_id,
-        "status": member.status,
-        "created_at": time(member.created_at),
-        "updated_at": time(member.updated_at),
-        "schema": "/v2/schemas/member",
-    }
+    return dict(zip(_MEMBER_SHOWN, _member_shown(member), strict=True)) | {"schema": "/v2/schemas/member"}

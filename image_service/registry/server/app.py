@@ -16,10 +16,10 @@ from image_service.api import health
 from image_service.api.middleware import errors
 from image_service.api.middleware.authentication import Authenticator, make_authenticator
 from image_service.api.middleware.request_id import put_request_id, request_id_of
-from image_service.errors import ImageServiceError, LimitExceeded, MethodNotAllowed, NotFound
+from image_service.errors import ImageServiceError, LimitExceeded, NotFound
 from image_service.registry.interface import Registry
 from image_service.registry.secret import BadSecret, read_secret
-from image_service.registry.server.internal import InternalCalls
+from image_service.registry.server.internal import internal_calls
 from image_service.registry.server.v1 import RegistryV1
 
 LOG = logging.getLogger(__name__)
@@ -27,8 +27,6 @@ LOG = logging.getLogger(__name__)
 # A call with an image of 128 properties of 64 KiB, escaped, still fits.
 LARGEST_BODY = 64 * 1024 * 1024
 _LONGEST_REQUEST_ID = 64
-# Glance answers 404 to a method that an address does not have, but here.
-_MEMBER_METHODS = "PUT, DELETE"
 
 
 def make_registry_app(conf: cfg.ConfigOpts, registry: Registry) -> web.Application:
@@ -48,8 +46,11 @@ def make_registry_app(conf: cfg.ConfigOpts, registry: Registry) -> web.Applicati
             web.put("/images/{image_id}/members", v1.replace_members),
             web.put("/images/{image_id}/members/{member_id}", v1.put_member),
             web.delete("/images/{image_id}/members/{member_id}", v1.delete_member),
+            # Glance answers 404 to a method that an address does not have, but here.
+            web.post("/images/{image_id}/members", v1.refuse_method),
+            web.route("*", "/images/{image_id}/members/{member_id}", v1.refuse_method),
             web.get("/shared-images/{member_id}", v1.shared_images, allow_head=False),
-            web.post("/internal/{call}", InternalCalls(registry, _secret(conf)).answer),
+            web.post("/internal/{call}", internal_calls(registry, _secret(conf))),
             web.route("*", "/healthcheck", health.healthcheck),
             web.route("*", "/readiness", partial(health.readiness, checks={"database": registry.check})),
         ]
@@ -82,7 +83,7 @@ def _around(authenticate: Authenticator) -> Middleware:
         try:
             return await handler(request)
         except web.HTTPException as error:
-            raise _no_route(request, error) from None
+            raise _no_route(error) from None
 
     @web.middleware
     async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -91,12 +92,8 @@ def _around(authenticate: Authenticator) -> Middleware:
     return around
 
 
-def _no_route(request: web.Request, error: web.HTTPException) -> ImageServiceError:
+def _no_route(error: web.HTTPException) -> ImageServiceError:
     """aiohttp's own errors: no such address, no such method there, a body beyond the limit."""
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         return LimitExceeded(f"A body here has at most {LARGEST_BODY} bytes.")
-    parts = request.path.strip("/").split("/")
-    of_members = len(parts) in (3, 4) and parts[0] == "images" and parts[2] == "members"
-    if isinstance(error, web.HTTPMethodNotAllowed) and of_members and (len(parts) == 4 or request.method == "POST"):
-        return MethodNotAllowed(f"{request.method} is not possible here.", {"Allow": _MEMBER_METHODS})
     return NotFound("The resource could not be found.")

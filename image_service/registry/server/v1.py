@@ -6,26 +6,23 @@ cycle are the business of image-api, which asks; here a caller may write nearly 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Never
 
 import orjson
 from aiohttp import web
 
 from image_service.api.receiving import parse_json
+from image_service.api.v1 import listing
 from image_service.context import RequestContext
-from image_service.errors import Conflict, Forbidden, NotFound, WrongStatus
+from image_service.errors import Conflict, Forbidden, MethodNotAllowed, NotFound, WrongStatus
 from image_service.model import Image, Status, Visibility, new_id
 from image_service.operations import members, policy
 from image_service.operations.quota import Limits
 from image_service.operations.service import Service
-from image_service.registry.interface import Registry
+from image_service.registry.interface import ImageQuery, Registry
 from image_service.registry.server import images_json as form
-from image_service.registry.server.query import parse
-
-
-def _context(request: web.Request) -> RequestContext:
-    context: RequestContext = request["context"]
-    return context
 
 
 def _json(value: object) -> web.Response:
@@ -65,16 +62,16 @@ class RegistryV1:
 
     async def _list(self, request: web.Request) -> list[Image]:
         given = dict(request.query.items())  # of a repeated name the last counts
-        return await self._registry.list_images(parse(given, _context(request), self._page_size, self._page_limit))
+        return await self._registry.list_images(parse(given, request["context"], self._page_size, self._page_limit))
 
     async def show(self, request: web.Request) -> web.Response:
         """``GET /images/{id}``; an administrator sees deleted ones, too."""
-        return _json({"image": form.full(await self._visible(request, deleted=_context(request).is_admin))})
+        return _json({"image": form.full(await self._visible(request, deleted=request["context"].is_admin))})
 
     async def create(self, request: web.Request) -> web.Response:
         """``POST /images``: 200, not 201. ``active`` unless it says otherwise."""
         image_id, said = form.read(await _body(request))
-        context = _context(request)
+        context = request["context"]
         policy.require_writer(context)
         if not context.is_admin or "owner" not in said.values:
             said.values["owner"] = context.project
@@ -89,7 +86,7 @@ class RegistryV1:
         if image_id not in (None, request.match_info["image_id"]):
             raise NotFound("Image not found")
         # The scrubber of an old Glance moves the status of images that it has deleted.
-        deleted = _context(request).is_admin
+        deleted = request["context"].is_admin
         image = await self._mine(request, deleted=deleted)
         change.purge_properties = request.headers.get("X-Glance-Registry-Purge-Props") == "true"
         if change.values.get("visibility") is Visibility.SHARED and image.visibility is not Visibility.PUBLIC:
@@ -103,19 +100,19 @@ class RegistryV1:
 
     async def delete(self, request: web.Request) -> web.Response:
         """``DELETE /images/{id}``: the row stays, with its status; an administrator may do it again."""
-        image = await self._mine(request, deleted=_context(request).is_admin)
+        image = await self._mine(request, deleted=request["context"].is_admin)
         return _json({"image": form.full(await self._registry.delete_image(image.id))})
 
     async def _visible(self, request: web.Request, *, deleted: bool = False) -> Image:
         image = await self._registry.get_image(request.match_info["image_id"], include_deleted=deleted)
-        await policy.require_visible(_context(request), image, self._registry.get_member, v1=True)
+        await policy.require_visible(request["context"], image, self._registry.get_member, v1=True)
         return image
 
     async def _mine(self, request: web.Request, *, deleted: bool = False) -> Image:
         """An image that the asker may change: another's public one is 403, any other 404."""
         image = await self._visible(request, deleted=deleted)
         try:
-            policy.require_change(_context(request), image)
+            policy.require_change(request["context"], image)
         except Forbidden:
             if image.visibility is Visibility.PUBLIC:
                 raise
@@ -126,28 +123,48 @@ class RegistryV1:
 
     async def members(self, request: web.Request) -> web.Response:
         """``GET /images/{id}/members``: all for the owner and an administrator, else only one's own."""
-        found = await members.listing(self._service, _context(request), await self._visible(request))
+        found = await members.listing(self._service, request["context"], await self._visible(request))
         return _json({"members": [{"member_id": m.member_id, "can_share": m.can_share} for m in found]})
 
     async def replace_members(self, request: web.Request) -> web.Response:
         """``PUT /images/{id}/members``: these are the only ones."""
         image = await self._visible(request)
-        await members.replace_v1(self._service, _context(request), image, form.memberships(await _body(request)))
+        await members.replace_v1(self._service, request["context"], image, form.memberships(await _body(request)))
         return web.Response(status=204)
 
     async def put_member(self, request: web.Request) -> web.Response:
         """``PUT /images/{id}/members/{m}``; without a body ``can_share`` stays, or is false."""
         image = await self._visible(request)
         can_share = form.can_share(await _body(request)) if await request.read() else None
-        await members.put_v1(self._service, _context(request), image, request.match_info["member_id"], can_share)
+        await members.put_v1(self._service, request["context"], image, request.match_info["member_id"], can_share)
         return web.Response(status=204)
 
     async def delete_member(self, request: web.Request) -> web.Response:
         """``DELETE /images/{id}/members/{m}``; a member may leave by itself."""
-        await members.remove_v1(self._service, _context(request), await self._visible(request), request.match_info["member_id"])
+        await members.remove_v1(self._service, request["context"], await self._visible(request), request.match_info["member_id"])
         return web.Response(status=204)
+
+    async def refuse_method(self, request: web.Request) -> Never:
+        """Neither PUT nor DELETE."""
+        raise MethodNotAllowed(f"{request.method} is not possible here.", {"Allow": "PUT, DELETE"})
 
     async def shared_images(self, request: web.Request) -> web.Response:
         """``GET /shared-images/{m}``; of another project only what the asker may see."""
-        found = await members.shared_with(self._service, _context(request), request.match_info["member_id"])
+        found = await members.shared_with(self._service, request["context"], request.match_info["member_id"])
         return _json({"shared_images": [{"image_id": m.image_id, "can_share": m.can_share} for m in found]})
+
+
+def parse(given: Mapping[str, str], context: RequestContext, page_size: int, page_limit: int) -> ImageQuery:
+    """The query of a list (contract A.10, B.3): as in API v1, and ``deleted`` for an administrator. ``InvalidValue``."""
+    # A number that is none is a number that no image has.
+    nobodys = {name: -1 for name in ("min_ram", "min_disk") if not given.get(name, "0").isdecimal()}
+    known = {name: value for name, value in given.items() if name not in nobodys}
+    asked = listing.parse(known, context, page_size, page_limit)
+    # A glance-api always says what it wants; who does not gets what a plain user sees.
+    public = listing.flag(given, "is_public") if "is_public" in given else True
+    asked = replace(asked, visible=policy.visible_v1(context, public, given=True), equal={**asked.equal, **nobodys})
+    if asked.times:
+        return asked
+    if "deleted" in given and context.is_admin:
+        return replace(asked, deleted=listing.flag(given, "deleted"), exclude_statuses=())
+    return replace(asked, exclude_statuses=("killed",))
