@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from image_service.errors import InvalidValue
+from image_service.registry.interface import SORT_KEYS, SortKey
 
 LARGEST = 2**63 - 1
 """The largest number that a column holds."""
@@ -37,6 +38,15 @@ def count(name: str, text: str) -> int:
 def page_length(limit: str | None, usual: int, most: int) -> int:
     """How many images a page may have: ``usual`` when ``limit`` does not say."""
     return min(usual if limit is None else count("limit", limit), most)
+
+
+def sort_key(key: str, direction: str) -> SortKey:
+    """``InvalidValue`` for a column by which nothing is sorted, or another direction than asc and desc."""
+    if key not in SORT_KEYS:
+        raise InvalidValue(f"Unsupported sort_key. Acceptable values: {', '.join(SORT_KEYS)}.")
+    if direction not in ("asc", "desc"):
+        raise InvalidValue("Unsupported sort_dir. Acceptable values: asc, desc.")
+    return SortKey(key, direction == "desc")
 
 
 def time(name: str, text: str) -> datetime:

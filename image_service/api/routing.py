@@ -17,7 +17,6 @@ from image_service.errors import InvalidValue, MethodNotAllowed, NotFound
 class _Route(NamedTuple):
     parts: list[str]
     methods: dict[str, Handler]
-    allow: str
 
 
 class Routes:
@@ -26,13 +25,13 @@ class Routes:
     def __init__(self) -> None:
         self._by_length: dict[int, list[_Route]] = {}
 
-    def add(self, pattern: str, allow: str | None = None, **methods: Handler) -> None:
+    def add(self, pattern: str, **methods: Handler) -> None:
         """``add("images/{image_id}", GET=show, DELETE=remove)``; ``ANY`` answers every other method.
 
-        Of two patterns that fit an address the one that was added first counts. ``allow`` replaces the list of methods in a 405.
+        Of two patterns that fit an address the one that was added first counts.
         """
         parts = pattern.split("/")
-        self._by_length.setdefault(len(parts), []).append(_Route(parts, methods, allow or ", ".join(methods)))
+        self._by_length.setdefault(len(parts), []).append(_Route(parts, methods))
 
     def find(self, method: str, parts: list[str]) -> tuple[Handler, dict[str, str]]:
         """The handler and the variable parts. ``NotFound``, ``MethodNotAllowed``, ``InvalidValue`` for undecodable bytes."""
@@ -44,7 +43,8 @@ class Routes:
             raise NotFound("There is nothing at this address.")
         handler = route.methods.get(method) or route.methods.get("ANY")
         if handler is None:
-            raise MethodNotAllowed(f"{method} is not possible here: use {route.allow}.", {"Allow": route.allow})
+            allowed = ", ".join(route.methods)
+            raise MethodNotAllowed(f"{method} is not possible here: use {allowed}.", {"Allow": allowed})
         return handler, params
 
 

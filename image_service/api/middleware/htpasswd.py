@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import hmac
 import logging
 import os
@@ -53,17 +52,11 @@ class Passwords:
         """Raises ``ServiceUnavailable`` when too many checks wait already."""
         stored = self._file.content()
         hashed = stored.get(user) or nobodys_hash(stored)
-        digest = self._digest(user.encode(), password, hashed)
+        digest = hmac.digest(self._key, repr((user, password, hashed)).encode(), "sha256")
         right, until = self._known.get(digest, (False, 0.0))
         if until <= time.monotonic():
             right = await self._ask(digest, password, hashed)
         return right and user in stored
-
-    def _digest(self, *parts: bytes) -> bytes:
-        mac = hmac.new(self._key, digestmod=hashlib.sha256)
-        for part in parts:
-            mac.update(len(part).to_bytes(4, "big") + part)
-        return mac.digest()
 
     async def _ask(self, digest: bytes, password: bytes, hashed: bytes) -> bool:
         running = self._running.get(digest)

@@ -11,18 +11,9 @@ def routes() -> Routes:
     table = Routes()
     table.add("", ANY=listing.index)
     table.add("images", GET=listing.index, POST=images.create)
-    table.add("images/detail", allow="GET, HEAD", GET=listing.detail, HEAD=listing.no_head)
-    table.add("images/{image_id}", HEAD=images.head, GET=images.show, PUT=images.update, DELETE=images.delete, allow=_IMAGE)
+    table.add("images/detail", GET=listing.detail, HEAD=listing.no_head)
+    table.add("images/{image_id}", GET=images.show, HEAD=images.head, PUT=images.update, DELETE=images.delete)
     table.add("images/{image_id}/members", GET=members.index, PUT=members.replace)
-    table.add(
-        "images/{image_id}/members/{member_id}",
-        allow="GET, PUT, DELETE",
-        GET=members.no_get,
-        PUT=members.put,
-        DELETE=members.remove,
-    )
+    table.add("images/{image_id}/members/{member_id}", GET=members.no_get, PUT=members.put, DELETE=members.remove)
     table.add("shared-images/{member_id}", ANY=members.shared)
     return table
-
-
-_IMAGE = "GET, HEAD, PUT, DELETE"

@@ -8,13 +8,13 @@ from typing import Never
 from aiohttp import web
 
 from image_service.api.call import Call, json_answer
-from image_service.api.parameters import count, page_length, time
+from image_service.api.parameters import count, page_length, sort_key, time
 from image_service.api.v1 import headers
 from image_service.context import RequestContext
 from image_service.errors import InvalidValue, MethodNotAllowed
 from image_service.model import Image
 from image_service.operations import images, policy
-from image_service.registry.interface import SORT_KEYS, ImageQuery, SortKey, TimeFilter
+from image_service.registry.interface import ImageQuery, TimeFilter
 
 _TEXTS = ("name", "status", "container_format", "disk_format")
 _COUNTS = ("min_ram", "min_disk", "size_min", "size_max")
@@ -61,7 +61,7 @@ def parse(given: Mapping[str, str], context: RequestContext, page_size: int, pag
         exclude_statuses=HIDDEN_STATUSES if since is None else (),
         marker=_marker(given),
         limit=page_length(given.get("limit"), page_size, page_limit),
-        sort=_sort(given),
+        sort=(sort_key(given.get("sort_key", "created_at"), given.get("sort_dir", "desc")),),
     )
 
 
@@ -81,13 +81,3 @@ def _marker(given: Mapping[str, str]) -> str | None:
         except InvalidValue:
             raise InvalidValue("Invalid marker format: it is the id of the last image of the page before.") from None
     return marker
-
-
-def _sort(given: Mapping[str, str]) -> tuple[SortKey]:
-    """``sort_key`` and ``sort_dir``; by default the newest first."""
-    key, direction = given.get("sort_key", "created_at"), given.get("sort_dir", "desc")
-    if key not in SORT_KEYS:
-        raise InvalidValue(f"Unsupported sort_key. Acceptable values: {', '.join(SORT_KEYS)}.")
-    if direction not in ("asc", "desc"):
-        raise InvalidValue("Unsupported sort_dir. Acceptable values: asc, desc.")
-    return (SortKey(key, direction == "desc"),)

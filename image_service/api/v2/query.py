@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Never
 
 from image_service.api.call import Call
-from image_service.api.parameters import integer, page_length, time
+from image_service.api.parameters import integer, page_length, sort_key, time
 from image_service.errors import InvalidValue
 from image_service.operations import policy
-from image_service.registry.interface import SORT_KEYS, ImageQuery, SortKey, TimeFilter
+from image_service.registry.interface import ImageQuery, SortKey, TimeFilter
 
 _OPERATORS = ("name", "id", "status", "container_format", "disk_format")
 _TIMES = ("created_at", "updated_at")
@@ -46,7 +46,7 @@ def parse(call: Call) -> ImageQuery:
         times=tuple(times),
         marker=last.get("marker"),
         limit=page_length(last.get("limit"), call.settings.page_size, call.settings.page_limit),
-        sort=_sort(given.getall("sort", []), given.getall("sort_key", []), given.getall("sort_dir", [])),
+        sort=_sort(*(given.getall(name, []) for name in ("sort", "sort_key", "sort_dir"))),
         exclude_statuses=("deleted", "pending_delete"),
     )
 
@@ -108,23 +108,11 @@ def _sort(combined: list[str], keys: list[str], directions: list[str]) -> tuple[
     if combined and (keys or directions):
         raise InvalidValue("The old parameters sort_key and sort_dir cannot be used together with sort.")
     if combined:
-        return tuple(_sort_key(*_split_sort(item)) for item in ",".join(combined).split(","))
+        pairs = [item.partition(":") for item in ",".join(combined).split(",")]
+        return tuple(sort_key(key.strip(), direction.strip() or "desc") for key, _, direction in pairs)
     keys, directions = keys or ["created_at"], directions or ["desc"]
     if len(directions) == 1:
         directions *= len(keys)
     if len(keys) != len(directions):
         raise InvalidValue("Give as many sort_dir as sort_key, or one for all.")
-    return tuple(_sort_key(key, direction) for key, direction in zip(keys, directions, strict=True))
-
-
-def _split_sort(item: str) -> tuple[str, str]:
-    key, _, direction = item.strip().partition(":")
-    return key.strip(), direction.strip() or "desc"
-
-
-def _sort_key(key: str, direction: str) -> SortKey:
-    if key not in SORT_KEYS:
-        raise InvalidValue(f"Invalid sort key: {key}. It must be one of {', '.join(SORT_KEYS)}.")
-    if direction not in ("asc", "desc"):
-        raise InvalidValue(f"Invalid sort direction: {direction}. It must be asc or desc.")
-    return SortKey(key, direction == "desc")
+    return tuple(sort_key(key, direction) for key, direction in zip(keys, directions, strict=True))

@@ -35,28 +35,14 @@ BASE = frozenset(name for name, schema in _ATTRIBUTES.items() if schema.get("is_
 @cache
 def documents(disk_formats: tuple[str, ...], container_formats: tuple[str, ...]) -> dict[str, Schema]:
     """The schemas by their names; the formats are options."""
-    image, member, task = orjson.loads(_TEXT).values()
-    image["properties"]["disk_format"]["enum"] += disk_formats
-    image["properties"]["container_format"]["enum"] += container_formats
-    listed_task = {"name": "task", "properties": {k: v for k, v in task["properties"].items() if k not in _NOT_LISTED}}
-    return {
-        "image": image,
-        "images": _collection("images", image, "first", "next"),
-        "member": member,
-        "members": _collection("members", member),
-        "task": task,
-        "tasks": _collection("tasks", listed_task),
-    }
-
-
-def _collection(name: str, item: Schema, *pages: str) -> Schema:
-    texts = {text: {"type": "string"} for text in ("schema", *pages)}
-    links = [{"rel": page, "href": f"{{{page}}}"} for page in pages]
-    return {
-        "name": name,
-        "properties": {name: {"type": "array", "items": item}, **texts},
-        "links": [*links, {"rel": "describedby", "href": "{schema}"}],
-    }
+    known: dict[str, Schema] = orjson.loads(_TEXT)
+    attributes, task = known["image"]["properties"], known["task"]["properties"]
+    attributes["disk_format"]["enum"] += disk_formats
+    attributes["container_format"]["enum"] += container_formats
+    listed_task = {"name": "task", "properties": {name: task[name] for name in task if name not in _NOT_LISTED}}
+    for name, item in (("images", known["image"]), ("members", known["member"]), ("tasks", listed_task)):
+        known[name]["properties"][name]["items"] = item
+    return known
 
 
 @cache

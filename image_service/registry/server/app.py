@@ -16,7 +16,7 @@ from image_service.api import health
 from image_service.api.middleware import errors
 from image_service.api.middleware.authentication import Authenticator, make_authenticator
 from image_service.api.middleware.request_id import put_request_id, request_id_of
-from image_service.errors import ImageServiceError, LimitExceeded, NotFound
+from image_service.errors import LimitExceeded, NotFound
 from image_service.registry.interface import Registry
 from image_service.registry.secret import BadSecret, read_secret
 from image_service.registry.server.internal import internal_calls
@@ -82,18 +82,13 @@ def _around(authenticate: Authenticator) -> Middleware:
             request["context"] = await authenticate(request)
         try:
             return await handler(request)
-        except web.HTTPException as error:
-            raise _no_route(error) from None
+        except web.HTTPRequestEntityTooLarge:
+            raise LimitExceeded(f"A body here has at most {LARGEST_BODY} bytes.") from None
+        except web.HTTPException:
+            raise NotFound("The resource could not be found.") from None  # Also for a method that an address does not have.
 
     @web.middleware
     async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await errors.guarded(request, answered(request, handler))
 
     return around
-
-
-def _no_route(error: web.HTTPException) -> ImageServiceError:
-    """aiohttp's own errors: no such address, no such method there, a body beyond the limit."""
-    if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return LimitExceeded(f"A body here has at most {LARGEST_BODY} bytes.")
-    return NotFound("The resource could not be found.")
