@@ -28,6 +28,8 @@ from image_service.store.stores import Stores
 
 LOG = logging.getLogger(__name__)
 
+_ROUTES = {"v1": v1.ROUTES, "v2": v2.ROUTES}
+
 
 class ImageApi:
     """One application: dispatches a request and turns what goes wrong into an answer."""
@@ -36,7 +38,6 @@ class ImageApi:
         self._service = service
         self._settings = settings
         self._authenticate = authenticate
-        self._routes = {"v1": v1.routes(), "v2": v2.routes()}
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
@@ -51,7 +52,7 @@ class ImageApi:
         if not parts:
             return web.Response(status=302, headers={"Location": f"{call.endpoint()}/{api}/"})
         call.context = request["context"] = await self._authenticate(request)
-        handler, call.params = self._routes[api].find(request.method, parts)
+        handler, call.params = _ROUTES[api].find(request.method, parts)
         if api == "v2" and handler not in v2.READ_BODY:
             await receiving.require_no_body(request)
         return await handler(call)

@@ -22,7 +22,7 @@ class AccessLogger(AbstractAccessLogger):
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         """Write the line."""
         context = request.get("context")
-        path = request.raw_path if hasattr(request, "raw_path") else request.path
+        path = request.raw_path
         log.event(
             NAME,
             request.get("request_id", ""),

@@ -27,23 +27,19 @@ FLAVORS = ("", "http_basic", "trusted-auth")
 CACHES = frozenset({"caching", "cachemanagement"})
 
 
-class UnknownFlavor(cfg.Error):
-    """``flavor`` names a way that this service does not have."""
-
-
 def base_flavor(flavor: str | None) -> str:
     """The part of a flavor that says who is asked: ``trusted-auth+cachemanagement`` is ``trusted-auth``.
 
-    Raises :class:`UnknownFlavor` with the names that there are.
+    Raises ``cfg.Error`` with the names that there are.
     """
     base = "+".join(word for word in (flavor or "").strip().split("+") if word not in CACHES)
     if base.startswith("keystone"):
-        raise UnknownFlavor(
+        raise cfg.Error(
             "[paste_deploy] flavor = keystone: this release does not ask Keystone. Use http_basic (a file of"
             " users), or trusted-auth behind a proxy that asks Keystone."
         )
     if base not in FLAVORS:
-        raise UnknownFlavor(f"[paste_deploy] flavor = {flavor}: the flavors are empty, http_basic and trusted-auth.")
+        raise cfg.Error(f"[paste_deploy] flavor = {flavor}: the flavors are empty, http_basic and trusted-auth.")
     return base
 
 

@@ -23,8 +23,7 @@ from aiohttp import web
 from oslo_config import cfg
 
 from image_service.api.middleware.authentication import Contexts
-from image_service.api.middleware.identities import LONGEST_PASSWORD, Identity, parse_identities, parse_passwords
-from image_service.api.middleware.watched import WatchedFile
+from image_service.api.middleware.identities import LONGEST_PASSWORD, Identity, WatchedFile, parse_identities, parse_passwords
 from image_service.context import RequestContext
 from image_service.errors import NotAuthenticated, ServiceUnavailable
 

@@ -1,4 +1,4 @@
-"""The two files of flavor http_basic, as the service reads them and ``image-manage user`` writes them.
+"""The two files of flavor http_basic, as ``image-manage user`` writes them and the service reads them, and again after a change.
 
 htpasswd           alice:$2b$12$...           as htpasswd -B writes it, and oslo.middleware reads it
 identities.json    {"alice": {"project": "p1", "roles": ["member"], "disabled": false}}
@@ -6,10 +6,16 @@ identities.json    {"alice": {"project": "p1", "roles": ["member"], "disabled": 
 
 from __future__ import annotations
 
+import logging
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import orjson
+
+LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 
 BCRYPT_PREFIXES = ("$2a$", "$2b$", "$2y$")
 LONGEST_PASSWORD = 72
@@ -53,3 +59,43 @@ def _identity(user: str, entry: Any) -> Identity:
     if not isinstance(project, str | None):
         raise ValueError(f"the project of {user} must be a text")
     return Identity(project, frozenset(role.lower() for role in roles), bool(entry.get("disabled", False)))
+
+
+class WatchedFile(Generic[T]):
+    """The parsed content of ``path``, as it is now.
+
+    Looking costs one stat. A file that cannot be read counts as empty, so that removing it shuts everybody out; a file whose
+    content is wrong (somebody is editing it) leaves what was read before. ``parse`` raises ``ValueError`` for wrong content.
+    """
+
+    def __init__(self, path: str, parse: Callable[[str], T], empty: T) -> None:
+        """Read it for the first time. Raises ``OSError`` or ``ValueError``."""
+        self.path = path
+        self._parse = parse
+        self._empty = empty
+        self._seen: tuple[int, int, int] | None = self._look()
+        self._content = self._read()
+
+    def content(self) -> T:
+        """What is in the file; read again when its time, inode or size is another one."""
+        try:
+            now = self._look()
+            if now != self._seen:
+                self._seen = now
+                self._content = self._read()
+                LOG.info("%s was changed and read again", self.path)
+        except OSError as error:
+            if self._content is not self._empty:
+                LOG.error("%s cannot be read, so nobody in it is known: %s", self.path, error)
+            self._content, self._seen = self._empty, None
+        except ValueError as error:
+            LOG.error("%s is wrong, what was read before stays: %s", self.path, error)
+        return self._content
+
+    def _look(self) -> tuple[int, int, int]:
+        found = os.stat(self.path)
+        return found.st_mtime_ns, found.st_ino, found.st_size
+
+    def _read(self) -> T:
+        with open(self.path, encoding="utf-8") as file:
+            return self._parse(file.read())
