@@ -83,15 +83,13 @@ def apply(attributes: dict[str, Any], step: Operation, base: Collection[str]) ->
 
     ``Conflict`` when the attribute is there (add, v2.0) or is not (replace, remove); ``Forbidden`` for a base one.
     """
-    if step.op == "add":
-        if step.name in attributes and not step.overwrite:
-            raise Conflict(f"Property {step.name} already present.")
-        attributes[step.name] = step.value
-    elif step.op == "remove" and step.name in base:
+    if step.op == "remove" and step.name in base:
         raise Forbidden(f"Property {step.name} may not be removed.")
-    elif step.name not in attributes:
+    if step.op == "add" and step.name in attributes and not step.overwrite:
+        raise Conflict(f"Property {step.name} already present.")
+    if step.op != "add" and step.name not in attributes:
         raise Conflict(f"Property {step.name} does not exist.")
-    elif step.op == "remove":
+    if step.op == "remove":
         del attributes[step.name]
     else:
         attributes[step.name] = step.value
