@@ -19,14 +19,14 @@ async def _image(call: Call) -> Image:
 
 async def index(call: Call) -> web.Response:
     """``GET .../members``."""
-    found = await members.listing(call.service, call.context, await _image(call))
+    found = await members.listing(call.service.registry, call.context, await _image(call))
     return json_answer({"members": [{"member_id": member.member_id, "can_share": member.can_share} for member in found]})
 
 
 async def replace(call: Call) -> web.Response:
     """``PUT .../members``: these, and no others."""
-    wanted = memberships(await read_json(call.request))
-    await members.replace_v1(call.service, call.context, await _image(call), wanted)
+    wanted, most = memberships(await read_json(call.request)), call.service.limits.counts["members"]
+    await members.replace_v1(call.service.registry, call.context, await _image(call), wanted, most)
     return web.Response(status=204)
 
 
@@ -51,13 +51,14 @@ async def put(call: Call) -> web.Response:
         if not isinstance(member, dict):
             raise InvalidValue('The body must be {"member": {"can_share": true}}, or nothing.')
         can_share = _truth(member)
-    await members.put_v1(call.service, call.context, await _image(call), call.params["member_id"], can_share)
+    image, most = await _image(call), call.service.limits.counts["members"]
+    await members.put_v1(call.service.registry, call.context, image, call.params["member_id"], can_share, most)
     return web.Response(status=204)
 
 
 async def remove(call: Call) -> web.Response:
     """``DELETE .../members/{id}``."""
-    await members.remove_v1(call.service, call.context, await _image(call), call.params["member_id"])
+    await members.remove_v1(call.service.registry, call.context, await _image(call), call.params["member_id"])
     return web.Response(status=204)
 
 
@@ -68,5 +69,5 @@ async def no_get(_call: Call) -> Never:
 
 async def shared(call: Call) -> web.Response:
     """``/v1/shared-images/{member}``, whatever the method."""
-    found = await members.shared_with(call.service, call.context, call.params["member_id"])
+    found = await members.shared_with(call.service.registry, call.context, call.params["member_id"])
     return json_answer({"shared_images": [{"image_id": member.image_id, "can_share": member.can_share} for member in found]})

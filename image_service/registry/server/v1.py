@@ -19,8 +19,6 @@ from image_service.context import RequestContext
 from image_service.errors import Conflict, Forbidden, MethodNotAllowed, NotFound, WrongStatus
 from image_service.model import Image, Status, Visibility, new_id
 from image_service.operations import members, policy
-from image_service.operations.quota import Limits
-from image_service.operations.service import Service
 from image_service.registry.interface import ImageQuery, Registry
 from image_service.registry.server import images_json as form
 
@@ -33,20 +31,11 @@ async def _body(request: web.Request) -> Any:
     return parse_json(await request.read())
 
 
-class _Unlimited(Service):
-    """As much of a service as the operations on members need; limits are the business of image-api."""
-
-    def __init__(self, registry: Registry) -> None:
-        self.registry = registry
-        self.limits = Limits(image_size=0, properties=-1, tags=-1, members=-1, storage=0)
-
-
 class RegistryV1:
     """The handlers. ``page_size``: images in a list when a request does not say; ``page_limit``: at most so many."""
 
     def __init__(self, registry: Registry, *, page_size: int, page_limit: int) -> None:
         self._registry = registry
-        self._service = _Unlimited(registry)
         self._page_size = page_size
         self._page_limit = page_limit
 
@@ -123,25 +112,25 @@ class RegistryV1:
 
     async def members(self, request: web.Request) -> web.Response:
         """``GET /images/{id}/members``: all for the owner and an administrator, else only one's own."""
-        found = await members.listing(self._service, request["context"], await self._visible(request))
+        found = await members.listing(self._registry, request["context"], await self._visible(request))
         return _json({"members": [{"member_id": m.member_id, "can_share": m.can_share} for m in found]})
 
     async def replace_members(self, request: web.Request) -> web.Response:
         """``PUT /images/{id}/members``: these are the only ones."""
         image = await self._visible(request)
-        await members.replace_v1(self._service, request["context"], image, form.memberships(await _body(request)))
+        await members.replace_v1(self._registry, request["context"], image, form.memberships(await _body(request)))
         return web.Response(status=204)
 
     async def put_member(self, request: web.Request) -> web.Response:
         """``PUT /images/{id}/members/{m}``; without a body ``can_share`` stays, or is false."""
         image = await self._visible(request)
         can_share = form.can_share(await _body(request)) if await request.read() else None
-        await members.put_v1(self._service, request["context"], image, request.match_info["member_id"], can_share)
+        await members.put_v1(self._registry, request["context"], image, request.match_info["member_id"], can_share)
         return web.Response(status=204)
 
     async def delete_member(self, request: web.Request) -> web.Response:
         """``DELETE /images/{id}/members/{m}``; a member may leave by itself."""
-        await members.remove_v1(self._service, request["context"], await self._visible(request), request.match_info["member_id"])
+        await members.remove_v1(self._registry, request["context"], await self._visible(request), request.match_info["member_id"])
         return web.Response(status=204)
 
     async def refuse_method(self, request: web.Request) -> Never:
@@ -150,7 +139,7 @@ class RegistryV1:
 
     async def shared_images(self, request: web.Request) -> web.Response:
         """``GET /shared-images/{m}``; of another project only what the asker may see."""
-        found = await members.shared_with(self._service, request["context"], request.match_info["member_id"])
+        found = await members.shared_with(self._registry, request["context"], request.match_info["member_id"])
         return _json({"shared_images": [{"image_id": m.image_id, "can_share": m.can_share} for m in found]})
 
 
