@@ -37,7 +37,6 @@ class DatabaseRegistry(Registry):
 
     def __init__(self, database: Database | str) -> None:
         self._database = Database(database) if isinstance(database, str) else database
-        self._statements = queries.Statements(self._database.engine.dialect)
         threads = max(2, self._database.most_connections)
         writers = 1 if self._database.is_sqlite else threads // 2
         readers = min(_SQLITE_READERS, threads - 1) if self._database.is_sqlite else threads - writers
@@ -52,18 +51,16 @@ class DatabaseRegistry(Registry):
         return await asyncio.get_running_loop().run_in_executor(self._writers, self._database.write, work)
 
     async def _change(self, function: Callable[..., T], *arguments: Any) -> T:
-        return await self._write(lambda connection: function(connection, self._statements, *arguments))
+        return await self._write(lambda connection: function(connection, *arguments))
 
     async def create_image(self, image: Image) -> Image:
         return await self._change(writes.create_image, image)
 
     async def get_image(self, image_id: str, *, include_deleted: bool = False) -> Image:
-        return await self._read(
-            lambda connection: queries.find_image(connection, self._statements, image_id, include_deleted=include_deleted)
-        )
+        return await self._read(lambda connection: queries.find_image(connection, image_id, include_deleted=include_deleted))
 
     async def list_images(self, query: ImageQuery) -> list[Image]:
-        return await self._read(lambda connection: pages.find_images(connection, self._statements, query))
+        return await self._read(lambda connection: pages.find_images(connection, query))
 
     async def update_image(
         self,

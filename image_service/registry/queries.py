@@ -1,9 +1,10 @@
-"""Reading images: compiled statements, rows made into images, and the show of one image.
+"""Reading images: rows made into images, and the show of one image.
 
-These two are what a busy service does all day. A statement is written in SQLAlchemy Core, compiled once for
-each shape of query, and run by the driver; rows become images by position. An image is two queries, a page
-the same two, with a marker three.
+These are what a busy service does all day, so their statements are text that the driver runs as it is: every name in it is a
+column's, every value of a caller goes in by :class:`Values`. An image is two queries, a page the same two, with a marker three.
 """
+
+# ruff: noqa: S608 - names of columns alone become text
 
 from __future__ import annotations
 
@@ -13,196 +14,104 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import (
-    ColumnElement,
-    CompoundSelect,
-    Connection,
-    Dialect,
-    String,
-    bindparam,
-    cast,
-    func,
-    literal_column,
-    null,
-    select,
-    union_all,
-)
+from sqlalchemy import Connection
 
 from image_service.errors import NotFound
 from image_service.model import Image, Location, Status, Visibility
-from image_service.registry.tables import IMAGE_LOCATIONS, IMAGE_PROPERTIES, IMAGE_TAGS, IMAGES
+from image_service.registry.tables import IMAGES
 
 Row = Sequence[Any]
 
+COLUMNS = ", ".join(IMAGES.c.keys())
+
 _STATUSES = {status.value: status for status in Status}
 _VISIBILITIES = {visibility.value: visibility for visibility in Visibility}
-_PROPERTY, _TAG, _LOCATION, _VERSION = range(4)
+# Everything that hangs on images, each with its kind, and when they were last changed.
+_BELONGINGS = (
+    ("image_id, 0, name, value, NULL, NULL", "image_properties WHERE image_id"),
+    ("image_id, 1, value, NULL, NULL, NULL", "image_tags WHERE image_id"),
+    ("image_id, 2, value, meta_data, status, id", "image_locations WHERE image_id"),
+    ("id, 3, updated_at, NULL, NULL, NULL", "images WHERE id"),
+)
+_PROPERTY, _TAG, _LOCATION = range(3)
 # Ids in one IN (...): far below SQLite's limit of variables, far above a page.
 CHUNK = 500
-# Characters of a statement that is kept compiled; that of a page with a marker that a user sees has 20,000.
-_LONGEST_KEPT = 64 << 10
-# A page that somebody changed between its two queries is read again; this often, then it is answered as it
-# is.
+# A page that somebody changed between its two queries is read again; this often, then it is answered as it is.
 _READ_ATTEMPTS = 50
 
 
-class Statement:
-    """A select, compiled for one database; run with values by name."""
+class Values(dict[str, object]):
+    """The values of a statement by name, and what of its text differs between the databases."""
 
-    def __init__(self, statement: Any, dialect: Dialect) -> None:
-        self._packed = dialect.name != "sqlite"
-        compiled = (_packed(statement) if self._packed else statement).compile(dialect=dialect)
-        self._text = str(compiled)
-        self._names = compiled.positiontup
-        # What the compiler adds by itself, such as SQLite's OFFSET 0.
-        self._constants = {name: value for name, value in compiled.params.items() if value is not None}
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self.sqlite = connection.dialect.name == "sqlite"
 
-    @property
-    def size(self) -> int:
-        """Characters of SQL."""
-        return len(self._text)
+    def bind(self, value: object) -> str:
+        """What stands for ``value`` in the text."""
+        name = f"v{len(self)}"
+        # A time as the databases compare and keep it.
+        self[name] = value.isoformat(" ", "microseconds") if isinstance(value, datetime) else value
+        return f":{name}" if self.sqlite else f"%({name})s"
 
-    def rows(self, connection: Connection, values: dict[str, Any]) -> Sequence[Row]:
-        """All rows; times are text, as the database writes them."""
-        values |= self._constants
-        named = values if self._names is None else tuple([values[name] for name in self._names])
-        rows = connection.exec_driver_sql(self._text, named).fetchall()
-        return [orjson.loads(packed) for (packed,) in rows] if self._packed else rows
-
-
-def _packed(statement: Any) -> Any:
-    """The same rows, each as one JSON array.
-
-    PyMySQL is Python, and reads a row value by value and a description of every column: 20 images of 20
-    columns cost it four times what one text each and orjson cost.
-    """
-    if isinstance(statement, CompoundSelect):
-        return union_all(*[_packed(part) for part in statement.selects])
-    return statement.with_only_columns(func.json_array(*statement.selected_columns))
-
-
-class Statements:
-    """The statements of one database, each compiled when it is first needed."""
-
-    def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
-        self._known: dict[object, Statement] = {}
-        self.sqlite = dialect.name == "sqlite"
-        self.moment: Callable[[datetime], object] = _as_text if self.sqlite else _as_is
-
-    def get(self, shape: object, build: Callable[[], Any]) -> Statement:
-        """The statement for ``shape``, built once.
-
-        Shapes are few: clients vary values, hardly ever the form of a query. Who does fills no memory with it.
+    def row(self, columns: str) -> str:
+        """What selects ``columns`` for :func:`read_rows`: on MariaDB they come as one JSON array. PyMySQL is Python, and reads a
+        row value by value and a description of every column: 20 images of 20 columns cost it four times what one text each and
+        orjson cost.
         """
-        statement = self._known.get(shape)
-        if statement is None:
-            statement = Statement(build(), self._dialect)
-            if len(self._known) > 1000:
-                self._known.clear()
-            if statement.size <= _LONGEST_KEPT:
-                self._known[shape] = statement
-        return statement
+        return columns if self.sqlite else f"json_array({columns})"
 
 
-def _as_text(moment: datetime) -> object:
-    """A time as SQLAlchemy keeps it in SQLite."""
-    return moment.isoformat(" ", "microseconds")
+def read_rows(connection: Connection, statement: str, values: Values) -> Sequence[Row]:
+    """All rows; times are text, as the database writes them."""
+    rows = connection.exec_driver_sql(statement, values).fetchall()
+    return rows if values.sqlite else [orjson.loads(packed) for (packed,) in rows]
 
 
-def _as_is(moment: datetime) -> object:
-    return moment
-
-
-# -- one image --
-
-
-def find_image(connection: Connection, statements: Statements, image_id: str, *, include_deleted: bool = False) -> Image:
+def find_image(connection: Connection, image_id: str, *, include_deleted: bool = False) -> Image:
     """The whole image, or ``NotFound``."""
-    show = statements.get("show", lambda: select(IMAGES).where(IMAGES.c.id == bindparam("id")))
-    return whole_images(
-        connection,
-        statements,
-        lambda: _present(show.rows(connection, {"id": image_id}), image_id, include_deleted),
-    )[0]
+    values = Values(connection)
+    show = f"SELECT {values.row(COLUMNS)} FROM images WHERE id = {values.bind(image_id)}"
+
+    def read() -> Sequence[Row]:
+        found = read_rows(connection, show, values)
+        if not found or (found[0][16] and not include_deleted):
+            raise not_found(image_id)
+        return found
+
+    return whole_images(connection, read)[0]
 
 
-def _present(rows: Sequence[Row], image_id: str, include_deleted: bool) -> Sequence[Row]:
-    if not rows or (rows[0][16] and not include_deleted):
-        raise NotFound(f"No image found with ID {image_id}.")
-    return rows
+def not_found(image_id: str) -> NotFound:
+    """The error for an image that there is not."""
+    return NotFound(f"No image found with ID {image_id}.")
 
 
-def whole_images(connection: Connection, statements: Statements, read_rows: Callable[[], Sequence[Row]]) -> list[Image]:
-    """Images with what hangs on them, as they were at one moment:
-
-    an image that changed between two queries is read again.
-    """
+def whole_images(connection: Connection, read: Callable[[], Sequence[Row]]) -> list[Image]:
+    """Images with what hangs on them, as they were at one moment: an image that changed between two queries is read again."""
     images: list[Image] = []
     for _ in range(_READ_ATTEMPTS):
-        images = [_image(row) for row in read_rows()]
-        if _attach(connection, statements, images):
+        images = [_image(row) for row in read()]
+        chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
+        fresh = [_complete(connection, {image.id: image for image in chunk}) for chunk in chunks]
+        if all(fresh):
             break
     return images
 
 
 def _image(row: Row) -> Image:
-    moments = [datetime.fromisoformat(text) if text else None for text in row[17:20]]
-    flags = bool(row[14]), bool(row[15]), bool(row[16])
-    fields: list[Any] = [
-        row[0],
-        _STATUSES[row[1]],
-        _VISIBILITIES[row[2]],
-        *row[3:14],
-        *flags,
-        *moments,
-    ]
-    return Image(*fields)
+    moments = [datetime.fromisoformat(text) if text else None for text in row[17:]]
+    fields: list[Any] = [*row[3:14], *map(bool, row[14:17]), *moments]
+    return Image(row[0], _STATUSES[row[1]], _VISIBILITIES[row[2]], *fields)
 
 
-def _attach(connection: Connection, statements: Statements, images: list[Image]) -> bool:
+def _complete(connection: Connection, images: dict[str, Image]) -> bool:
     """Give images their properties, tags and locations. False when one of them was changed in between."""
+    values = Values(connection)
+    ids = ", ".join([values.bind(image_id) for image_id in images])
+    statement = " UNION ALL ".join([f"SELECT {values.row(columns)} FROM {where} IN ({ids})" for columns, where in _BELONGINGS])
     fresh = True
-    for start in range(0, len(images), CHUNK):
-        chunk = {image.id: image for image in images[start : start + CHUNK]}
-        statement = statements.get(("belongings", len(chunk)), lambda chunk=chunk: _belongings(len(chunk)))  # type: ignore[misc]
-        rows = statement.rows(connection, {f"id_{n}": image_id for n, image_id in enumerate(chunk)})
-        fresh = _distribute(chunk, rows) and fresh
-    return fresh
-
-
-def _belongings(size: int) -> Any:
-    """Rows (image id, kind, text, text, text, number) of ``size`` images, and with kind 3 when each was last
-    changed.
-    """
-    properties, tags, locations = IMAGE_PROPERTIES.c, IMAGE_TAGS.c, IMAGE_LOCATIONS.c
-    ids: list[Any] = [bindparam(f"id_{n}") for n in range(size)]
-
-    def kind(number: int) -> ColumnElement[int]:
-        return literal_column(str(number))
-
-    return union_all(
-        select(properties.image_id, kind(_PROPERTY), properties.name, properties.value, null(), null()).where(
-            properties.image_id.in_(ids)
-        ),
-        select(tags.image_id, kind(_TAG), tags.value, null(), null(), null()).where(tags.image_id.in_(ids)),
-        select(
-            locations.image_id,
-            kind(_LOCATION),
-            locations.value,
-            locations.meta_data,
-            locations.status,
-            locations.id,
-        ).where(locations.image_id.in_(ids)),
-        select(IMAGES.c.id, kind(_VERSION), cast(IMAGES.c.updated_at, String(26)), null(), null(), null()).where(
-            IMAGES.c.id.in_(ids)
-        ),
-    )
-
-
-def _distribute(images: dict[str, Image], rows: Sequence[Row]) -> bool:
-    fresh = True
-    for image_id, kind, first, second, third, number in rows:
+    for image_id, kind, first, second, third, number in read_rows(connection, statement, values):
         image = images[image_id]
         if kind == _PROPERTY:
             image.properties[first] = second
@@ -210,15 +119,9 @@ def _distribute(images: dict[str, Image], rows: Sequence[Row]) -> bool:
             image.tags.append(first)
         elif kind == _LOCATION:
             image.locations.append(Location(first, json.loads(second), third, number))
-        elif first != _as_text(image.updated_at):
+        elif datetime.fromisoformat(first) != image.updated_at:
             fresh = False
     for image in images.values():
-        if len(image.tags) > 1:
-            image.tags.sort()
-        if len(image.locations) > 1:
-            image.locations.sort(key=_location_order)
+        image.tags.sort()
+        image.locations.sort(key=lambda location: location.id or 0)
     return fresh
-
-
-def _location_order(location: Location) -> int:
-    return location.id or 0

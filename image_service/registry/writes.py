@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from image_service.errors import Duplicate, InvalidValue, NotFound, UploadLost, WrongStatus, require_count
 from image_service.model import Image, Location, Member, Status, UploadKind, UploadLease, new_id, now
 from image_service.registry.interface import ImageChange
-from image_service.registry.queries import Statements, find_image
+from image_service.registry.queries import find_image, not_found
 from image_service.registry.tables import (
     BELONGINGS,
     IMAGE_LOCATIONS,
@@ -40,7 +40,7 @@ _OWN_COLUMNS = frozenset({"id", "deleted", "deleted_at", "created_at", "updated_
 # -- images --
 
 
-def create_image(connection: Connection, statements: Statements, image: Image) -> Image:
+def create_image(connection: Connection, image: Image) -> Image:
     """Insert the image and all that hangs on it."""
     moment = now()
     created = moment if image.created_at == datetime.min else image.created_at
@@ -54,12 +54,11 @@ def create_image(connection: Connection, statements: Statements, image: Image) -
     _insert_properties(connection, image.id, image.properties)
     _insert_tags(connection, image.id, dict.fromkeys(image.tags))
     _insert_locations(connection, image.id, image.locations)
-    return find_image(connection, statements, image.id, include_deleted=True)
+    return find_image(connection, image.id, include_deleted=True)
 
 
 def update_image(
     connection: Connection,
-    statements: Statements,
     image_id: str,
     change: ImageChange,
     from_status: Collection[Status] | None = None,
@@ -71,13 +70,13 @@ def update_image(
     """
     status, deleted = _lock_any(connection, image_id)
     if deleted and not include_deleted:
-        raise _not_found(image_id)
+        raise not_found(image_id)
     if from_status is not None and status not in from_status:
         raise _wrong_status(image_id, status)
-    return _apply(connection, statements, image_id, ImageChange(change.values) if deleted else change)
+    return _apply(connection, image_id, ImageChange(change.values) if deleted else change)
 
 
-def delete_image(connection: Connection, statements: Statements, image_id: str) -> Image:
+def delete_image(connection: Connection, image_id: str) -> Image:
     """Mark the row as deleted, drop what hangs on it."""
     _status, deleted = _lock_any(connection, image_id)
     if not deleted:
@@ -86,7 +85,7 @@ def delete_image(connection: Connection, statements: Statements, image_id: str) 
         moment = now()
         marked = update(IMAGES).where(IMAGES.c.id == image_id).values(deleted=True, deleted_at=moment, updated_at=moment)
         connection.execute(marked)
-    return find_image(connection, statements, image_id, include_deleted=True)
+    return find_image(connection, image_id, include_deleted=True)
 
 
 def _lock(connection: Connection, image_id: str) -> Status:
@@ -96,7 +95,7 @@ def _lock(connection: Connection, image_id: str) -> Status:
     """
     status, deleted = _lock_any(connection, image_id)
     if deleted:
-        raise _not_found(image_id)
+        raise not_found(image_id)
     return status
 
 
@@ -104,11 +103,11 @@ def _lock_any(connection: Connection, image_id: str) -> tuple[Status, bool]:
     """As :func:`_lock`, but deleted ones, too: the status, and whether it is deleted."""
     row = connection.execute(select(IMAGES.c.status, IMAGES.c.deleted).where(IMAGES.c.id == image_id).with_for_update()).first()
     if row is None:
-        raise _not_found(image_id)
+        raise not_found(image_id)
     return Status(row.status), bool(row.deleted)
 
 
-def _apply(connection: Connection, statements: Statements, image_id: str, change: ImageChange) -> Image:
+def _apply(connection: Connection, image_id: str, change: ImageChange) -> Image:
     unknown = set(change.values) - set(_COLUMNS) | _OWN_COLUMNS & set(change.values)
     if unknown:
         raise InvalidValue(f"These attributes of an image cannot be set: {', '.join(sorted(unknown))}.")
@@ -118,7 +117,7 @@ def _apply(connection: Connection, statements: Statements, image_id: str, change
     _change_tags(connection, image_id, change)
     if change.locations is not None:
         _replace_locations(connection, image_id, change.locations)
-    image = find_image(connection, statements, image_id, include_deleted=True)
+    image = find_image(connection, image_id, include_deleted=True)
     for what, most in change.most.items():
         require_count(what, len(getattr(image, what)), most)
     if any(getattr(image, name) != value for name, value in change.expected.items()):
@@ -215,10 +214,6 @@ def _require_text(table: Table, name: str, value: str) -> None:
         raise InvalidValue(f"{name} is too long: at most {limit}.")
 
 
-def _not_found(image_id: str) -> NotFound:
-    return NotFound(f"No image found with ID {image_id}.")
-
-
 def _wrong_status(image_id: str, status: str) -> WrongStatus:
     return WrongStatus(f"Image {image_id} is {status}; another request may have been faster.")
 
@@ -226,7 +221,7 @@ def _wrong_status(image_id: str, status: str) -> WrongStatus:
 # -- uploads --
 
 
-def begin_upload(connection: Connection, statements: Statements, lease: UploadLease, from_status: Collection[Status]) -> Image:
+def begin_upload(connection: Connection, lease: UploadLease, from_status: Collection[Status]) -> Image:
     """Status to saving and the lease in, unless another has one."""
     status = _lock(connection, lease.image_id)
     if status not in from_status:
@@ -236,7 +231,7 @@ def begin_upload(connection: Connection, statements: Statements, lease: UploadLe
         _insert(connection, IMAGE_UPLOADS, [row | {"renewed_at": _database_time(connection)}])
     except IntegrityError:
         raise WrongStatus(f"Another upload to image {lease.image_id} is running.") from None
-    return _apply(connection, statements, lease.image_id, ImageChange(values={"status": Status.SAVING}))
+    return _apply(connection, lease.image_id, ImageChange(values={"status": Status.SAVING}))
 
 
 def renew_upload(connection: Connection, image_id: str, upload_id: str) -> bool:
@@ -248,9 +243,7 @@ def renew_upload(connection: Connection, image_id: str, upload_id: str) -> bool:
     return connection.execute(ours.values(renewed_at=_database_time(connection))).rowcount == 1
 
 
-def end_upload(
-    connection: Connection, statements: Statements, image_id: str, upload_id: str, change: ImageChange
-) -> Image | UploadLost:
+def end_upload(connection: Connection, image_id: str, upload_id: str, change: ImageChange) -> Image | UploadLost:
     """Lease out, outcome in. Of an image that was deleted or moved meanwhile only the lease goes.
 
     The error is returned then, for raising it here would bring the lease back.
@@ -264,7 +257,7 @@ def end_upload(
         raise _upload_lost(image_id)
     if status is not Status.SAVING:
         return _upload_lost(image_id)
-    return _apply(connection, statements, image_id, change)
+    return _apply(connection, image_id, change)
 
 
 def claim_dead_uploads(connection: Connection, older_than: float) -> list[UploadLease]:

@@ -6,14 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Connection, inspect
-from sqlalchemy.dialects import mysql
 
-from image_service.model import Image, new_id
-from image_service.registry import pages, schema, writes
+from image_service.registry import pages, schema
 from image_service.registry.engine import Database
 from image_service.registry.interface import SORT_KEYS, ImageQuery, SortKey, Visible
-from image_service.registry.page_statement import PageStatement, Shape
-from image_service.registry.queries import Statements
+from image_service.registry.queries import Values
 
 ADMIN = (Visible(("public", "shared", "private")),)
 USER = (Visible(("public",)), Visible(owner="p"), Visible(("shared",), member="p", member_status="accepted"))
@@ -33,9 +30,8 @@ def plan(connection: Connection, query: ImageQuery) -> str:
     """What SQLite says it will do for a page."""
     order = pages.full_order(query.sort)
     marker = None if query.marker is None else [None if n == 0 and query.marker == "null" else "x" for n in range(len(order))]
-    statement = PageStatement(pages.shape_of(query, order, marker), sqlite=True).build()
-    compiled = str(statement.compile(connection.engine, compile_kwargs={"literal_binds": False}))
-    rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", tuple("x" * compiled.count("?")))
+    values = Values(connection)
+    rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {pages.Page(query, order, marker, values).statement()}", values)
     return "\n".join(row[3] for row in rows)
 
 
@@ -65,19 +61,9 @@ def test_mariadb_is_told_an_index_that_there_is(connection: Connection) -> None:
     indexes = {index["name"] for index in inspect(connection).get_indexes("images")}
     for order in ORDERS:
         for visible in (None, ADMIN, USER):
-            shape = pages.shape_of(ImageQuery(visible=visible, sort=order), pages.full_order(order), None)
-            text = str(PageStatement(shape, sqlite=False).build().compile(dialect=mysql.dialect()))
+            values = Values(connection)
+            values.sqlite = False
+            text = pages.Page(ImageQuery(visible=visible, sort=order), pages.full_order(order), None, values).statement()
             named = {part.split(")")[0] for part in text.split("FORCE INDEX (")[1:]}
             assert named
             assert named <= indexes
-
-
-def test_a_form_of_query_is_compiled_once(connection: Connection) -> None:
-    statements = Statements(connection.dialect)
-    for n in range(5):
-        connection.exec_driver_sql("BEGIN")
-        writes.create_image(connection, statements, Image(id=new_id(), name=str(n)))
-        connection.exec_driver_sql("COMMIT")
-    for n in range(5):
-        assert len(pages.find_images(connection, statements, ImageQuery(equal={"name": str(n)}, limit=n + 1))) == 1
-    assert sum(isinstance(shape, Shape) for shape in statements._known) == 1
