@@ -4,25 +4,21 @@ One POST a call, on pooled connections. A read that broke is asked again; a writ
 never left this host, for otherwise nobody knows whether it was done.
 """
 
-# A result has the type of its method, for ``wire`` reads it by that method's own hints; mypy cannot see that.
-# mypy: disable-error-code="no-any-return"
-
 from __future__ import annotations
 
 import asyncio
 import logging
 import ssl
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 import aiohttp
 from oslo_config import cfg
 
 from image_service import log
 from image_service.errors import RegistryUnavailable
-from image_service.model import Image, Member, Status, UploadLease
 from image_service.registry import wire
-from image_service.registry.interface import ImageChange, ImageQuery, Registry
+from image_service.registry.interface import Registry
 from image_service.registry.secret import BadSecret, read_secret
 
 LOG = logging.getLogger(__name__)
@@ -35,11 +31,48 @@ _CONNECTIONS = 64
 _KEEPALIVE = 10.0
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _remote(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """``method`` of the interface as a call to image-registry; ``wire`` reads its result by the method's own hints."""
+    call, name = wire.CALLS[method.__name__], method.__name__
+
+    async def remote(*arguments: P.args, **named: P.kwargs) -> T:
+        registry: Any = arguments[0]
+        result: T = await registry.call(name, call.request(*arguments, **named))
+        return result
+
+    return remote
+
+
 class RemoteRegistry(Registry):
     """See :class:`Registry` for what each method promises.
 
     ``address``: ``http://HOST:PORT``; ``deadline``: seconds for a whole call.
     """
+
+    create_image = _remote(Registry.create_image)
+    get_image = _remote(Registry.get_image)
+    list_images = _remote(Registry.list_images)
+    update_image = _remote(Registry.update_image)
+    delete_image = _remote(Registry.delete_image)
+    begin_upload = _remote(Registry.begin_upload)
+    renew_upload = _remote(Registry.renew_upload)
+    end_upload = _remote(Registry.end_upload)
+    claim_dead_uploads = _remote(Registry.claim_dead_uploads)
+    live_uploads = _remote(Registry.live_uploads)
+    list_members = _remote(Registry.list_members)
+    get_member = _remote(Registry.get_member)
+    create_member = _remote(Registry.create_member)
+    update_member = _remote(Registry.update_member)
+    replace_members = _remote(Registry.replace_members)
+    delete_member = _remote(Registry.delete_member)
+    list_shared = _remote(Registry.list_shared)
+    storage_used = _remote(Registry.storage_used)
+    known_image_ids = _remote(Registry.known_image_ids)
+    check = _remote(Registry.check)
 
     def __init__(self, address: str, secret: str, *, deadline: float = 600.0, tls: ssl.SSLContext | bool = True) -> None:
         self._address = address
@@ -62,8 +95,8 @@ class RemoteRegistry(Registry):
         address = f"{conf.registry_client_protocol}://{host}:{conf.registry_port}"
         return cls(address, secret, deadline=conf.registry_client_timeout, tls=_tls(conf))
 
-    async def _call(self, name: str, /, **arguments: object) -> Any:
-        body = wire.encode(arguments)
+    async def call(self, name: str, body: bytes) -> Any:
+        """The result of the call ``name``, whose arguments are ``body``."""
         attempt = 1
         while True:
             try:
@@ -96,76 +129,6 @@ class RemoteRegistry(Registry):
             connector = aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEPALIVE, ssl=self._tls)
             self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout, trust_env=False)
         return self._session
-
-    async def create_image(self, image: Image) -> Image:
-        return await self._call("create_image", image=image)
-
-    async def get_image(self, image_id: str, *, include_deleted: bool = False) -> Image:
-        return await self._call("get_image", image_id=image_id, include_deleted=include_deleted)
-
-    async def list_images(self, query: ImageQuery) -> list[Image]:
-        return await self._call("list_images", query=query)
-
-    async def update_image(
-        self,
-        image_id: str,
-        change: ImageChange,
-        *,
-        from_status: Collection[Status] | None = None,
-        include_deleted: bool = False,
-    ) -> Image:
-        sources = None if from_status is None else list(from_status)
-        return await self._call(
-            "update_image", image_id=image_id, change=change, from_status=sources, include_deleted=include_deleted
-        )
-
-    async def delete_image(self, image_id: str) -> Image:
-        return await self._call("delete_image", image_id=image_id)
-
-    async def begin_upload(self, lease: UploadLease, *, from_status: Collection[Status]) -> Image:
-        return await self._call("begin_upload", lease=lease, from_status=list(from_status))
-
-    async def renew_upload(self, image_id: str, upload_id: str) -> bool:
-        return await self._call("renew_upload", image_id=image_id, upload_id=upload_id)
-
-    async def end_upload(self, image_id: str, upload_id: str, change: ImageChange) -> Image:
-        return await self._call("end_upload", image_id=image_id, upload_id=upload_id, change=change)
-
-    async def claim_dead_uploads(self, older_than: float) -> list[UploadLease]:
-        return await self._call("claim_dead_uploads", older_than=older_than)
-
-    async def live_uploads(self) -> list[UploadLease]:
-        return await self._call("live_uploads")
-
-    async def list_members(self, image_id: str) -> list[Member]:
-        return await self._call("list_members", image_id=image_id)
-
-    async def get_member(self, image_id: str, member_id: str) -> Member | None:
-        return await self._call("get_member", image_id=image_id, member_id=member_id)
-
-    async def create_member(self, member: Member, *, most: int = -1) -> Member:
-        return await self._call("create_member", member=member, most=most)
-
-    async def update_member(self, member: Member) -> Member:
-        return await self._call("update_member", member=member)
-
-    async def replace_members(self, image_id: str, members: Sequence[Member]) -> None:
-        await self._call("replace_members", image_id=image_id, members=list(members))
-
-    async def delete_member(self, image_id: str, member_id: str) -> None:
-        await self._call("delete_member", image_id=image_id, member_id=member_id)
-
-    async def list_shared(self, member_id: str) -> list[Member]:
-        return await self._call("list_shared", member_id=member_id)
-
-    async def storage_used(self, owner: str | None) -> int:
-        return await self._call("storage_used", owner=owner)
-
-    async def known_image_ids(self, image_ids: Sequence[str]) -> dict[str, Status]:
-        return await self._call("known_image_ids", image_ids=list(image_ids))
-
-    async def check(self) -> None:
-        await self._call("check")
 
     async def close(self) -> None:
         if self._session is not None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from datetime import datetime
 from enum import Enum
+from functools import partial
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import orjson
@@ -20,28 +21,17 @@ import orjson
 from image_service.errors import ImageServiceError, InvalidValue, RegistryUnavailable, by_code
 from image_service.registry.interface import Registry
 
+# Makes a value of what orjson read; ValueError or TypeError for what has not the form that the types say.
 Decoder = Callable[[Any], Any]
 
 SECRET_HEADER = "X-Registry-Secret"  # noqa: S105 - a name, not a secret
 REQUEST_ID_HEADER = "X-Openstack-Request-Id"
 # Asking again does no harm.
 READS = frozenset(
-    {
-        "get_image",
-        "list_images",
-        "live_uploads",
-        "list_members",
-        "get_member",
-        "list_shared",
-        "storage_used",
-        "known_image_ids",
-        "check",
-    }
+    {"get_image", "list_images", "live_uploads", "list_members", "get_member", "list_shared"}
+    | {"storage_used", "known_image_ids", "check"}
 )
-
-
-class Malformed(ValueError):
-    """What came over the wire does not have the form that the types say."""
+_PLAIN = frozenset({str, int, bool, float, types.NoneType})
 
 
 def encode(value: object) -> bytes:
@@ -62,99 +52,73 @@ def _listed(value: object) -> object:
 
 
 def decoder(hint: Any) -> Decoder:
-    """A function that makes a value of type ``hint`` of what orjson read. It raises ``Malformed``."""
+    """What makes a value of type ``hint``."""
     origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return _optional([decoder(argument) for argument in arguments if argument is not type(None)], type(None) in arguments)
-    if isinstance(hint, type) and is_dataclass(hint):
-        return _dataclass(hint)
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return _checked(hint)
-    if hint is datetime:
-        return _checked(datetime.fromisoformat)
-    if origin is not None and issubclass(origin, Mapping):
-        return _mapping(decoder(arguments[1]))
-    if origin is not None:
-        return _sequence(decoder(arguments[0]), tuple if origin is tuple else list)
-    return _plain(hint)
-
-
-def _plain(hint: Any) -> Decoder:
-    def decode(value: Any) -> Any:
+    if hint in (object, Any):
+        return lambda value: value
+    kinds = arguments if origin in (Union, types.UnionType) else (hint,)
+    if _PLAIN.issuperset(kinds):
         # An int is a fine float; True is an int to Python, but not to us.
-        if hint in (object, Any) or type(value) is hint or (hint is float and type(value) is int):
-            return value
-        raise Malformed(f"{hint} expected")
+        return partial(_plain, (*kinds, int) if float in kinds else kinds)
+    if len(kinds) > 1:
+        # An optional value is mostly none.
+        return partial(_any_of, [decoder(kind) for kind in sorted(kinds, key=lambda kind: kind is not type(None))])
+    if isinstance(hint, type) and is_dataclass(hint):
+        return partial(_dataclass, hint, {name: decoder(kind) for name, kind in get_type_hints(hint).items()})
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint
+    if hint is datetime:
+        return datetime.fromisoformat
+    if origin is not None and issubclass(origin, Mapping):
+        return partial(_mapping, decoder(arguments[1]))
+    return partial(_sequence, tuple if origin is tuple else list, decoder(arguments[0]))
 
-    return decode
+
+def _plain(kinds: tuple[type, ...], value: Any) -> Any:
+    if type(value) not in kinds:
+        raise ValueError(f"{kinds[0].__name__} expected")
+    return value
 
 
-def _checked(make: Callable[[Any], Any]) -> Decoder:
-    def decode(value: Any) -> Any:
+def _any_of(choices: list[Decoder], value: Any) -> Any:
+    for choice in choices:
         try:
-            return make(value)
-        except (ValueError, TypeError) as error:
-            raise Malformed(str(error)) from None
-
-    return decode
-
-
-def _optional(choices: list[Decoder], nullable: bool) -> Decoder:
-    def decode(value: Any) -> Any:
-        if value is None and nullable:
-            return None
-        for choice in choices:
-            try:
-                return choice(value)
-            except Malformed:
-                continue
-        raise Malformed("a value has none of its types")
-
-    return choices[0] if len(choices) == 1 and not nullable else decode
+            return choice(value)
+        except (ValueError, TypeError):
+            continue
+    raise ValueError("a value has none of its types")
 
 
-def _sequence(item: Decoder, make: Callable[[list[Any]], Any]) -> Decoder:
-    def decode(value: Any) -> Any:
-        if not isinstance(value, list):
-            raise Malformed("an array expected")
-        return make([item(element) for element in value])
-
-    return decode
+def _sequence(make: Callable[[list[Any]], Any], item: Decoder, value: Any) -> Any:
+    if not isinstance(value, list):
+        raise ValueError("an array expected")
+    return make([item(element) for element in value])
 
 
-def _mapping(item: Decoder) -> Decoder:
-    def decode(value: Any) -> Any:
-        if not isinstance(value, dict):
-            raise Malformed("an object expected")
-        return {key: item(element) for key, element in value.items()}
-
-    return decode
+def _mapping(item: Decoder, value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError("an object expected")
+    return {key: item(element) for key, element in value.items()}
 
 
-def _dataclass(cls: type) -> Decoder:
-    hints = get_type_hints(cls)
-    decoders = {field.name: decoder(hints[field.name]) for field in fields(cls)}
-
-    def decode(value: Any) -> Any:
-        if not isinstance(value, dict) or value.keys() - decoders.keys():
-            raise Malformed(f"an object with the fields of {cls.__name__} expected")
-        try:
-            return cls(**{name: decoders[name](element) for name, element in value.items()})
-        except TypeError as error:
-            raise Malformed(str(error)) from None
-
-    return decode
+def _dataclass(cls: type, decoders: dict[str, Decoder], value: Any) -> Any:
+    if not isinstance(value, dict) or value.keys() - decoders.keys():
+        raise ValueError(f"an object with the fields of {cls.__name__} expected")
+    return cls(**{name: decoders[name](element) for name, element in value.items()})
 
 
 class Call:
-    """One method of the interface: how to read its arguments and its result."""
+    """One method of the interface: how its arguments and its result travel."""
 
     def __init__(self, method: Callable[..., Any]) -> None:
         hints = get_type_hints(method)
         self._result = decoder(hints.pop("return"))
         self._arguments = {name: decoder(hint) for name, hint in hints.items()}
-        parameters = inspect.signature(method).parameters.values()
-        self._required = {p.name for p in parameters if p.default is p.empty} - {"self"}
+        self._signature = inspect.signature(method)
+
+    def request(self, *arguments: object, **named: object) -> bytes:
+        """A request: the arguments by name, the first being the registry itself."""
+        return encode(dict([*self._signature.bind(*arguments, **named).arguments.items()][1:]))
 
     def arguments(self, body: bytes) -> dict[str, Any]:
         """Keyword arguments of a request.
@@ -163,17 +127,16 @@ class Call:
         """
         try:
             given = orjson.loads(body)
-            if not isinstance(given, dict) or self._required - given.keys() or given.keys() - self._arguments.keys():
-                raise Malformed("other arguments expected")
+            self._signature.bind(None, **given)
             return {name: self._arguments[name](value) for name, value in given.items()}
-        except ValueError as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise InvalidValue(f"The call is malformed: {error}.") from None
 
     def result(self, body: bytes) -> Any:
         """The result in an answer. ``RegistryUnavailable`` when it makes no sense."""
         try:
             return self._result(orjson.loads(body)["result"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise RegistryUnavailable("image-registry answers in a form that this release does not know.") from error
 
 
