@@ -7,13 +7,14 @@ is next.
 from __future__ import annotations
 
 import argparse
+import asyncio
 
 from oslo_config import cfg
 from sqlalchemy import Connection
 
 from image_service import config
 from image_service.registry import purge, schema
-from image_service.registry.engine import Database, connect_patiently
+from image_service.registry.engine import Database, open_database
 
 # Contract D.5.
 CHECK_CODES = {None: 0, "expand": 3, "migrate": 4, "contract": 5}
@@ -21,13 +22,8 @@ CHECK_CODES = {None: 0, "expand": 3, "migrate": 4, "contract": 5}
 
 def run(args: argparse.Namespace) -> int:
     """Do ``args.action`` with the database that the configuration names; the exit code."""
-    options = _load(args).database
+    database = asyncio.run(open_database(_load(args).database))
     try:
-        database = Database.from_config(options)
-    except ValueError as error:
-        raise cfg.Error(str(error)) from error
-    try:
-        connect_patiently(database, options.max_retries, options.retry_interval)
         return _purge(database, args.age_in_days, args.max_rows) if args.action == "purge" else _step(database, args.action)
     finally:
         database.close()

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from image_service.errors import UploadLost
 from image_service.model import Image, Member, Status, UploadLease
 from image_service.registry import lookups, pages, queries, schema, writes
-from image_service.registry.engine import Database, refusal
+from image_service.registry.engine import Database
 from image_service.registry.interface import ImageChange, ImageQuery, Registry
 
 # Seconds for which an answer of check() is believed.
@@ -125,10 +125,6 @@ class DatabaseRegistry(Registry):
             return
         await self._read(schema.require_fit)
         self._healthy_until = time.monotonic() + _CHECK_CACHE
-
-    async def refusal(self) -> str | None:
-        """None when the database takes connections; see :func:`engine.refusal`."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, refusal, self._database)
 
     async def close(self) -> None:
         """Wait for what is running, then close the connections."""

@@ -7,6 +7,7 @@ breaks during COMMIT nobody knows what happened: ``RegistryUnavailable``, never 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import random
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from oslo_config import cfg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -91,23 +93,6 @@ class Database:
         event.listen(self.engine, "connect", _prepare_sqlite if self.is_sqlite else _prepare_mysql)
         if self.is_sqlite:
             _SameFile(self.engine)
-
-    @classmethod
-    def from_config(cls, options: Any) -> Database:
-        """As the options of ``[database]`` say.
-
-        ``ValueError`` when ``connection`` is missing or of an unknown kind.
-        """
-        if not options.connection:
-            raise ValueError("[database] connection is not set: mysql://USER:PASSWORD@HOST/glance, or sqlite:////ABSOLUTE/PATH.")
-        return cls(
-            options.connection,
-            pool_size=options.max_pool_size,
-            max_overflow=options.max_overflow,
-            pool_timeout=options.pool_timeout,
-            recycle_time=options.connection_recycle_time,
-            ssl_ca=options.ssl_ca,
-        )
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work``, which only reads; once more on a new connection when the first one turned out to be
@@ -279,11 +264,37 @@ def translated(error: DBAPIError | PoolTimeout) -> ImageServiceError:
     return RegistryUnavailable("The database does not answer. Try again later.")
 
 
-def refusal(database: Database) -> str | None:
-    """None when the database server takes connections; its own words when it does not yet.
+async def open_database(options: Any) -> Database:
+    """The database of the options of ``[database]``, once it takes connections: it may be starting together with us.
 
-    ``RegistryUnavailable`` where waiting does not help (a wrong password, no such folder).
+    ``cfg.Error`` when ``connection`` is missing or of an unknown kind. ``RegistryUnavailable`` when it does not take any after
+    ``max_retries`` more tries (-1: for ever), or where waiting does not help (a wrong password, no such folder).
     """
+    if not options.connection:
+        raise cfg.Error("[database] connection is not set: mysql://USER:PASSWORD@HOST/glance, or sqlite:////ABSOLUTE/PATH.")
+    try:
+        database = Database(
+            options.connection,
+            pool_size=options.max_pool_size,
+            max_overflow=options.max_overflow,
+            pool_timeout=options.pool_timeout,
+            recycle_time=options.connection_recycle_time,
+            ssl_ca=options.ssl_ca,
+        )
+    except ValueError as error:
+        raise cfg.Error(str(error)) from error
+    tried = 0
+    while words := await asyncio.to_thread(_refusal, database):
+        if 0 <= options.max_retries <= tried:
+            raise RegistryUnavailable(words)
+        tried += 1
+        LOG.warning("%s Try %d follows in %d s", words, tried, options.retry_interval)
+        await asyncio.sleep(options.retry_interval)
+    return database
+
+
+def _refusal(database: Database) -> str | None:
+    """None when the database server takes connections; its own words when it does not yet."""
     try:
         database.engine.connect().close()
     except DBAPIError as error:
@@ -292,16 +303,3 @@ def refusal(database: Database) -> str | None:
             raise RegistryUnavailable(words) from error
         return words
     return None
-
-
-def connect_patiently(database: Database, max_retries: int, retry_interval: int) -> None:
-    """Wait until the database server takes connections: ``max_retries`` more tries (-1: for ever),
-    ``retry_interval`` seconds apart. ``RegistryUnavailable`` when it does not, or never will.
-    """
-    tried = 0
-    while words := refusal(database):
-        if 0 <= max_retries <= tried:
-            raise RegistryUnavailable(words)
-        tried += 1
-        LOG.warning("The database does not answer; try %d follows in %d s", tried, retry_interval)
-        time.sleep(retry_interval)

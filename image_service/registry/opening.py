@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
-from typing import TYPE_CHECKING
 
 from oslo_config import cfg
 
-from image_service.errors import RegistryUnavailable
 from image_service.registry.interface import Registry
-
-if TYPE_CHECKING:
-    from image_service.registry.database import DatabaseRegistry
-
-LOG = logging.getLogger(__name__)
 
 
 async def open_registry(conf: cfg.ConfigOpts, *, data_api: str | None = None) -> Registry:
@@ -29,26 +20,11 @@ async def open_registry(conf: cfg.ConfigOpts, *, data_api: str | None = None) ->
 
         return RemoteRegistry.from_config(conf)
     from image_service.registry.database import DatabaseRegistry
-    from image_service.registry.engine import Database
+    from image_service.registry.engine import open_database
 
-    try:
-        registry = DatabaseRegistry(Database.from_config(conf.database))
-    except ValueError as error:
-        raise cfg.Error(str(error)) from error
-    await _connect(registry, conf.database.max_retries, conf.database.retry_interval)
+    registry = DatabaseRegistry(await open_database(conf.database))
     await registry.check()
     return registry
-
-
-async def _connect(registry: DatabaseRegistry, retries: int, pause: float) -> None:
-    """Wait for a database that starts together with us: ``retries`` more tries (-1: for ever), ``pause`` seconds apart."""
-    tried = 0
-    while words := await registry.refusal():
-        if 0 <= retries <= tried:
-            raise RegistryUnavailable(words)
-        tried += 1
-        LOG.warning("%s Try %d follows in %d s", words, tried, pause)
-        await asyncio.sleep(pause)
 
 
 def preload(conf: cfg.ConfigOpts, *, data_api: str | None = None) -> None:
