@@ -9,23 +9,42 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
 from image_service.errors import UploadLost
-from image_service.model import Image, Member, Status, UploadLease
+from image_service.model import Image
 from image_service.registry import lookups, pages, queries, schema, writes
 from image_service.registry.engine import Database
-from image_service.registry.interface import ImageChange, ImageQuery, Registry
+from image_service.registry.interface import ImageChange, Registry
 
 # Seconds for which an answer of check() is believed.
 _CHECK_CACHE = 3.0
 _SQLITE_READERS = 4
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def _reading(work: Callable[Concatenate[Connection, P], T]) -> Callable[Concatenate[DatabaseRegistry, P], Coroutine[Any, Any, T]]:
+    """A method that runs ``work`` in one of the threads for reading."""
+
+    async def method(self: DatabaseRegistry, /, *arguments: P.args, **named: P.kwargs) -> T:
+        return await self._read(lambda connection: work(connection, *arguments, **named))
+
+    return method
+
+
+def _writing(work: Callable[Concatenate[Connection, P], T]) -> Callable[Concatenate[DatabaseRegistry, P], Coroutine[Any, Any, T]]:
+    """A method that runs ``work`` in a transaction, in one of the threads for writing."""
+
+    async def method(self: DatabaseRegistry, /, *arguments: P.args, **named: P.kwargs) -> T:
+        return await self._write(lambda connection: work(connection, *arguments, **named))
+
+    return method
 
 
 class DatabaseRegistry(Registry):
@@ -34,6 +53,25 @@ class DatabaseRegistry(Registry):
     ``database`` may be the URL of one (``[database] connection``). No connection is made before the first call. ``ValueError``
     for an URL of an unknown kind.
     """
+
+    create_image = _writing(writes.create_image)
+    get_image = _reading(queries.find_image)
+    list_images = _reading(pages.find_images)
+    update_image = _writing(writes.update_image)
+    delete_image = _writing(writes.delete_image)
+    begin_upload = _writing(writes.begin_upload)
+    renew_upload = _writing(writes.renew_upload)
+    claim_dead_uploads = _writing(writes.claim_dead_uploads)
+    live_uploads = _reading(lookups.live_uploads)
+    list_members = _reading(lookups.list_members)
+    get_member = _reading(lookups.get_member)
+    create_member = _writing(writes.create_member)
+    update_member = _writing(writes.update_member)
+    replace_members = _writing(writes.replace_members)
+    delete_member = _writing(writes.delete_member)
+    list_shared = _reading(lookups.list_shared)
+    storage_used = _reading(lookups.storage_used)
+    known_image_ids = _reading(lookups.known_image_ids)
 
     def __init__(self, database: Database | str) -> None:
         self._database = Database(database) if isinstance(database, str) else database
@@ -50,75 +88,11 @@ class DatabaseRegistry(Registry):
     async def _write(self, work: Callable[[Connection], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._writers, self._database.write, work)
 
-    async def _change(self, function: Callable[..., T], *arguments: Any) -> T:
-        return await self._write(lambda connection: function(connection, *arguments))
-
-    async def create_image(self, image: Image) -> Image:
-        return await self._change(writes.create_image, image)
-
-    async def get_image(self, image_id: str, *, include_deleted: bool = False) -> Image:
-        return await self._read(lambda connection: queries.find_image(connection, image_id, include_deleted=include_deleted))
-
-    async def list_images(self, query: ImageQuery) -> list[Image]:
-        return await self._read(lambda connection: pages.find_images(connection, query))
-
-    async def update_image(
-        self,
-        image_id: str,
-        change: ImageChange,
-        *,
-        from_status: Collection[Status] | None = None,
-        include_deleted: bool = False,
-    ) -> Image:
-        return await self._change(writes.update_image, image_id, change, from_status, include_deleted)
-
-    async def delete_image(self, image_id: str) -> Image:
-        return await self._change(writes.delete_image, image_id)
-
-    async def begin_upload(self, lease: UploadLease, *, from_status: Collection[Status]) -> Image:
-        return await self._change(writes.begin_upload, lease, from_status)
-
-    async def renew_upload(self, image_id: str, upload_id: str) -> bool:
-        return await self._write(lambda connection: writes.renew_upload(connection, image_id, upload_id))
-
     async def end_upload(self, image_id: str, upload_id: str, change: ImageChange) -> Image:
-        image = await self._change(writes.end_upload, image_id, upload_id, change)
+        image = await self._write(lambda connection: writes.end_upload(connection, image_id, upload_id, change))
         if isinstance(image, UploadLost):
             raise image
         return image
-
-    async def claim_dead_uploads(self, older_than: float) -> list[UploadLease]:
-        return await self._write(lambda connection: writes.claim_dead_uploads(connection, older_than))
-
-    async def live_uploads(self) -> list[UploadLease]:
-        return await self._read(lookups.live_uploads)
-
-    async def list_members(self, image_id: str) -> list[Member]:
-        return await self._read(lambda connection: lookups.list_members(connection, image_id))
-
-    async def get_member(self, image_id: str, member_id: str) -> Member | None:
-        return await self._read(lambda connection: lookups.get_member(connection, image_id, member_id))
-
-    async def create_member(self, member: Member, *, most: int = -1) -> Member:
-        return await self._write(lambda connection: writes.create_member(connection, member, most))
-
-    async def update_member(self, member: Member) -> Member:
-        return await self._write(lambda connection: writes.update_member(connection, member))
-
-    async def replace_members(self, image_id: str, members: Sequence[Member]) -> None:
-        await self._write(lambda connection: writes.replace_members(connection, image_id, members))
-
-    async def delete_member(self, image_id: str, member_id: str) -> None:
-        await self._write(lambda connection: writes.delete_member(connection, image_id, member_id))
-
-    async def list_shared(self, member_id: str) -> list[Member]:
-        return await self._read(lambda connection: lookups.list_shared(connection, member_id))
-
-    async def storage_used(self, owner: str | None) -> int:
-        return await self._read(lambda connection: lookups.storage_used(connection, owner))
-
-    async def known_image_ids(self, image_ids: Sequence[str]) -> dict[str, Status]:
-        return await self._read(lambda connection: lookups.known_image_ids(connection, image_ids))
 
     async def check(self) -> None:
         if time.monotonic() < self._healthy_until:

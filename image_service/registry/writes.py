@@ -61,6 +61,7 @@ def update_image(
     connection: Connection,
     image_id: str,
     change: ImageChange,
+    *,
     from_status: Collection[Status] | None = None,
     include_deleted: bool = False,
 ) -> Image:
@@ -221,7 +222,7 @@ def _wrong_status(image_id: str, status: str) -> WrongStatus:
 # -- uploads --
 
 
-def begin_upload(connection: Connection, lease: UploadLease, from_status: Collection[Status]) -> Image:
+def begin_upload(connection: Connection, lease: UploadLease, *, from_status: Collection[Status]) -> Image:
     """Status to saving and the lease in, unless another has one."""
     status = _lock(connection, lease.image_id)
     if status not in from_status:
@@ -297,7 +298,7 @@ def _upload_lost(image_id: str) -> UploadLost:
 # -- members --
 
 
-def create_member(connection: Connection, member: Member, most: int) -> Member:
+def create_member(connection: Connection, member: Member, *, most: int = -1) -> Member:
     """Insert one, if there are less than ``most``; dates as for images."""
     _lock(connection, member.image_id)
     if most >= 0:
