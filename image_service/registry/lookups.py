@@ -5,41 +5,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, Row, func, select
 
 from image_service.model import Member, MemberStatus, Status, UploadKind, UploadLease
 from image_service.registry.queries import CHUNK
 from image_service.registry.tables import IMAGE_LOCATIONS, IMAGE_MEMBERS, IMAGE_UPLOADS, IMAGES
 
 _RUNNING = (Status.SAVING, Status.UPLOADING, Status.IMPORTING)
+_MEMBERS = IMAGE_MEMBERS.c
 _WITHOUT_BYTES = (Status.KILLED, Status.DELETED)
 
 
 def live_uploads(connection: Connection) -> list[UploadLease]:
     """All leases, the one that was silent for longest first."""
-    rows = connection.execute(select(IMAGE_UPLOADS).order_by(IMAGE_UPLOADS.c.renewed_at))
-    return [UploadLease(row.image_id, row.upload_id, UploadKind(row.kind), row.store, row.renewed_at) for row in rows]
+    return [lease_of(row) for row in connection.execute(select(IMAGE_UPLOADS).order_by(IMAGE_UPLOADS.c.renewed_at))]
+
+
+def lease_of(row: Row[Any]) -> UploadLease:
+    """A lease of its row."""
+    return UploadLease(row.image_id, row.upload_id, UploadKind(row.kind), row.store, row.renewed_at)
 
 
 def list_members(connection: Connection, image_id: str) -> list[Member]:
     """Members of an image by creation."""
-    columns = IMAGE_MEMBERS.c
-    ordered = select(IMAGE_MEMBERS).where(columns.image_id == image_id).order_by(columns.created_at, columns.member)
-    return [_member(row) for row in connection.execute(ordered)]
+    return _members(connection, _MEMBERS.image_id == image_id)
 
 
 def get_member(connection: Connection, image_id: str, member_id: str) -> Member | None:
     """One of them, or None."""
-    columns = IMAGE_MEMBERS.c
-    row = connection.execute(select(IMAGE_MEMBERS).where(columns.image_id == image_id, columns.member == member_id)).first()
-    return None if row is None else _member(row)
+    return next(iter(_members(connection, _MEMBERS.image_id == image_id, _MEMBERS.member == member_id)), None)
 
 
 def list_shared(connection: Connection, member_id: str) -> list[Member]:
     """What a project is a member of. A deleted image has no members any more."""
-    columns = IMAGE_MEMBERS.c
-    ordered = select(IMAGE_MEMBERS).where(columns.member == member_id).order_by(columns.created_at, columns.image_id)
-    return [_member(row) for row in connection.execute(ordered)]
+    return _members(connection, _MEMBERS.member == member_id)
+
+
+def _members(connection: Connection, *conditions: ColumnElement[bool]) -> list[Member]:
+    ordered = select(IMAGE_MEMBERS).where(*conditions).order_by(_MEMBERS.created_at, _MEMBERS.member, _MEMBERS.image_id)
+    return [
+        Member(row.image_id, row.member, row.can_share, MemberStatus(row.status), row.created_at, row.updated_at)
+        for row in connection.execute(ordered)
+    ]
 
 
 def storage_used(connection: Connection, owner: str | None) -> int:
@@ -66,14 +73,3 @@ def known_image_ids(connection: Connection, image_ids: Sequence[str]) -> dict[st
         )
         found |= {row.id: Status(row.status) for row in connection.execute(chunk)}
     return found
-
-
-def _member(row: Any) -> Member:
-    return Member(
-        row.image_id,
-        row.member,
-        bool(row.can_share),
-        MemberStatus(row.status),
-        row.created_at,
-        row.updated_at,
-    )

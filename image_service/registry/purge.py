@@ -14,24 +14,12 @@ from sqlalchemy import Connection, or_, select, update
 from image_service.model import Status, now
 from image_service.registry.tables import IMAGES
 
-ERASED = (
-    "name",
-    "owner",
-    "disk_format",
-    "container_format",
-    "size",
-    "virtual_size",
-    "checksum",
-    "os_hash_algo",
-    "os_hash_value",
-)
+ERASED = ("name", "owner", "disk_format", "container_format", "size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value")
 _BATCH = 500
 
 
 def erase(connection: Connection, age_in_days: int, max_rows: int) -> int:
-    """Erase at most ``max_rows`` (and at most 500) images that were deleted more than ``age_in_days`` ago;
-    how many it were.
-    """
+    """Erase at most ``max_rows`` (and at most 500) images that were deleted more than ``age_in_days`` ago; how many it were."""
     columns = [IMAGES.c[name] for name in ERASED]
     old = (
         select(IMAGES.c.id)

@@ -7,19 +7,7 @@ microseconds.
 
 from __future__ import annotations
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    DateTime,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-)
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, ForeignKey, Index, Integer, MetaData, String, Table, Text
 from sqlalchemy.dialects import mysql
 
 # Wider than the 64 KiB that a value may have: MySQL's TEXT ends one byte below.
@@ -74,13 +62,9 @@ IMAGE_PROPERTIES = Table(
     Column("name", String(512), primary_key=True),
     Column("value", LONG_TEXT),
 )
-Index(
-    "ix_image_properties_value",
-    IMAGE_PROPERTIES.c.name,
-    IMAGE_PROPERTIES.c.value,
-    mysql_length={"value": 128},
-)
+Index("ix_image_properties_value", IMAGE_PROPERTIES.c.name, IMAGE_PROPERTIES.c.value, mysql_length={"value": 128})
 
+# In the order of the fields of ``model.Member``.
 IMAGE_MEMBERS = Table(
     "image_members",
     METADATA,
