@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import random
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -64,14 +65,7 @@ class Database:
     """A pool of connections to one database. Thread-safe; blocks, so it is called from threads only."""
 
     def __init__(
-        self,
-        connection: str,
-        *,
-        pool_size: int = 5,
-        max_overflow: int = 10,
-        pool_timeout: int = 30,
-        recycle_time: int = 3600,
-        ssl_ca: str | None = None,
+        self, connection: str, *, pool_size: int = 5, max_overflow: int = 10, ssl_ca: str | None = None, **pool: int
     ) -> None:
         url = database_url(connection)
         self.is_sqlite = url.get_backend_name() == "sqlite"
@@ -80,48 +74,33 @@ class Database:
             url,
             pool_size=pool_size,
             max_overflow=max_overflow,
-            pool_timeout=pool_timeout,
-            pool_recycle=recycle_time,
             pool_reset_on_return=None,
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
-            connect_args=_sqlite_arguments() if self.is_sqlite else _mysql_arguments(ssl_ca),
+            connect_args={"timeout": _LOCK_WAIT, "check_same_thread": False} if self.is_sqlite else _mysql_arguments(ssl_ca),
+            **pool,
         )
-        # SQLite: take the one write lock at once; a lock that is taken later by a reader cannot be waited
-        # for.
+        # SQLite: take the one write lock at once; a lock that is taken later by a reader cannot be waited for.
         self._begin = "BEGIN IMMEDIATE" if self.is_sqlite else "START TRANSACTION"
         event.listen(self.engine, "connect", _prepare_sqlite if self.is_sqlite else _prepare_mysql)
         if self.is_sqlite:
-            _SameFile(self.engine)
+            _keep_to_the_file(self.engine)
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work``, which only reads; once more on a new connection when the first one turned out to be
-        dead.
-        """
-        try:
-            try:
-                return self._reading(work)
-            except DBAPIError as error:
-                if not error.connection_invalidated:
-                    raise
-                return self._reading(work)
-        except (DBAPIError, PoolTimeout) as error:
-            raise translated(error) from error
-
-    def _reading(self, work: Callable[[Connection], T]) -> T:
-        with self.engine.connect() as connection:
-            return work(connection)
+        """Run ``work``, which only reads."""
+        return self._patiently(self._reading, work)
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` in one transaction.
+        """Run ``work`` in one transaction. It may run several times, and must change nothing outside the database."""
+        return self._patiently(self._transaction, work)
 
-        It may run several times, and must change nothing outside the database.
-        """
+    def _patiently(self, run: Callable[[Callable[[Connection], T]], T], work: Callable[[Connection], T]) -> T:
+        """Again where others had the lock, and once on a new connection when the first one turned out to be dead."""
         deadline = time.monotonic() + WRITE_DEADLINE
         may_reconnect = True
         while True:
             try:
-                return self._transaction(work)
+                return run(work)
             except PoolTimeout as error:
                 raise translated(error) from error
             except DBAPIError as error:
@@ -130,6 +109,10 @@ class Database:
                     raise translated(error) from error
                 may_reconnect = may_reconnect and not error.connection_invalidated
             time.sleep(random.uniform(0.002, 0.03))  # noqa: S311 - spreads those that collided, no secret
+
+    def _reading(self, work: Callable[[Connection], T]) -> T:
+        with self.engine.connect() as connection:
+            return work(connection)
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
         with self.engine.connect() as connection:
@@ -158,10 +141,6 @@ class Database:
         self.engine.dispose()
 
 
-def _sqlite_arguments() -> dict[str, Any]:
-    return {"timeout": _LOCK_WAIT, "check_same_thread": False}
-
-
 def _mysql_arguments(ssl_ca: str | None) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "charset": "utf8mb4",
@@ -172,51 +151,39 @@ def _mysql_arguments(ssl_ca: str | None) -> dict[str, Any]:
     return arguments | ({"ssl": {"ca": ssl_ca, "check_hostname": True}} if ssl_ca else {})
 
 
-class _SameFile:
-    """SQLite would go on writing into a file that was moved away or deleted, and make a new one for its next connection:
-    what was answered would be lost.
+def _keep_to_the_file(engine: Engine) -> None:
+    """SQLite would go on writing into a file that was moved away or deleted, and make a new one for its next connection: what
+    was answered would be lost.
     """
+    path = os.path.abspath(engine.url.database or "")
+    opened = threading.Event()
 
-    def __init__(self, engine: Engine) -> None:
-        self._opened = False
-        event.listen(engine, "do_connect", self._before)
-        event.listen(engine, "connect", self._after)
-        event.listen(engine, "checkout", self._require)
-
-    def _before(self, _dialect: object, _record: object, arguments: list[str], _options: object) -> None:
-        if self._opened and not os.path.exists(arguments[0]):
-            raise _file_is_gone()
-
-    def _after(self, connection: Any, record: Any) -> None:
-        self._opened = True
-        path = connection.execute("PRAGMA database_list").fetchone()[2]
-        record.info["file"] = path, os.stat(path).st_ino
-
-    def _require(self, _connection: object, record: Any, _proxy: object) -> None:
-        path, inode = record.info["file"]
+    def inode() -> int:
         try:
-            now = os.stat(path).st_ino
-        except FileNotFoundError:
-            raise _file_is_gone() from None
-        if now != inode:
+            return os.stat(path).st_ino
+        except OSError:
+            raise RegistryUnavailable("The file of the database is gone. Tell the administrator.") from None
+
+    @event.listens_for(engine, "do_connect")
+    def require_file(*_: object) -> None:
+        if opened.is_set():
+            inode()
+
+    @event.listens_for(engine, "connect")
+    def remember_file(_connection: object, record: Any) -> None:
+        opened.set()
+        record.info["inode"] = inode()
+
+    @event.listens_for(engine, "checkout")
+    def require_same_file(_connection: object, record: Any, _proxy: object) -> None:
+        if inode() != record.info["inode"]:
             raise DisconnectionError("another file has the database's name")
 
 
-def _file_is_gone() -> RegistryUnavailable:
-    return RegistryUnavailable("The file of the database is gone. Tell the administrator.")
-
-
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
     # WAL: readers never wait for a writer. FULL: what was answered survives a power cut.
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        f"busy_timeout={_LOCK_WAIT * 1000}",
-        "foreign_keys=ON",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_LOCK_WAIT * 1000}", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
 
 
 def _prepare_mysql(connection: Any, _record: object) -> None:
@@ -278,7 +245,7 @@ async def open_database(options: Any) -> Database:
             pool_size=options.max_pool_size,
             max_overflow=options.max_overflow,
             pool_timeout=options.pool_timeout,
-            recycle_time=options.connection_recycle_time,
+            pool_recycle=options.connection_recycle_time,
             ssl_ca=options.ssl_ca,
         )
     except ValueError as error:
