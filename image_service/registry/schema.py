@@ -8,22 +8,21 @@ and at most its contract number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import Connection, inspect, text
 
 from image_service.errors import RegistryUnavailable
 from image_service.registry.engine import Database
 
-EXPAND, CONTRACT = 1, 1
 LOCK_NAME, LOCK_WAIT = "image_service_schema", 600
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """The newest applied number of each branch; 0: none."""
 
     expand: int = 0
@@ -31,6 +30,9 @@ class Version:
 
     def __str__(self) -> str:
         return f"expand_{self.expand:04d} contract_{self.contract:04d}"
+
+
+NEWEST = Version(expand=1, contract=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,42 +56,45 @@ def version(connection: Connection) -> Version:
     if not inspect(connection).has_table("alembic_version"):
         return Version()
     numbers = {"expand": 0, "contract": 0}
-    for (revision,) in connection.execute(text("SELECT version_num FROM alembic_version")):
+    for revision in _revisions(connection):
         branch, _, number = revision.partition("_")
         if branch in numbers and number.isdigit():
             numbers[branch] = max(numbers[branch], int(number))
     return Version(**numbers)
 
 
-def require_fit(connection: Connection) -> None:
-    """``RegistryUnavailable`` with what to do, unless this program can work on the schema.
+def _revisions(connection: Connection) -> Sequence[str]:
+    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all()
 
-    One query where all is well.
-    """
-    rows = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all()
-    if f"expand_{EXPAND:04d}" in rows and f"contract_{CONTRACT:04d}" in rows:
+
+def require_fit(connection: Connection) -> None:
+    """``RegistryUnavailable`` with what to do, unless this program can work on the schema. One query where all is well."""
+    if {*str(NEWEST).split()} <= {*_revisions(connection)}:
         return
     found = version(connection)
-    if found.expand < EXPAND:
+    if found.expand < NEWEST.expand:
         raise RegistryUnavailable(f"The database's schema is too old ({found}). Run: image-manage db sync")
-    if found.contract > CONTRACT:
+    if found.contract > NEWEST.contract:
         raise RegistryUnavailable(f"The database's schema is too new for this release ({found}). Install the newer one here too.")
 
 
 def next_step(connection: Connection) -> str | None:
     """``expand``, ``migrate``, ``contract``, or None when there is nothing left to do."""
     found = version(connection)
-    if found.expand < EXPAND:
+    if found.expand < NEWEST.expand:
         return "expand"
     if any(migration.pending(connection) for migration in DATA_MIGRATIONS):
         return "migrate"
-    return "contract" if found.contract < CONTRACT else None
+    return "contract" if found.contract < NEWEST.contract else None
 
 
-def expand(database: Database) -> None:
-    """Add what this release needs."""
+def expand(database: Database) -> bool:
+    """Add what this release needs. Was anything missing?"""
     with _locked(database) as connection:
-        _expand(connection)
+        missing = version(connection).expand < NEWEST.expand
+        if missing:
+            _upgrade(connection, f"expand_{NEWEST.expand:04d}")
+        return missing
 
 
 def migrate(database: Database) -> int:
@@ -101,37 +106,21 @@ def migrate(database: Database) -> int:
     return moved
 
 
-def contract(database: Database) -> None:
-    """Remove what this release no longer reads. ``ValueError`` while an earlier step is to be done."""
+def contract(database: Database) -> bool:
+    """Remove what this release no longer reads. Was anything left? ``ValueError`` while an earlier step is to be done."""
     with _locked(database) as connection:
         step = next_step(connection)
         if step in ("expand", "migrate"):
             raise ValueError(f"First run: image-manage db {step}")
-        _contract(connection)
+        if step:
+            _upgrade(connection, f"contract_{NEWEST.contract:04d}")
+        return step is not None
 
 
 def sync(database: Database) -> bool:
     """All three steps. Did this call change anything? Hosts that do it at the same time come one after the other."""
-    with _locked(database) as connection:
-        expanded = _expand(connection)
-    moved = migrate(database)
-    with _locked(database) as connection:
-        contracted = _contract(connection)
+    expanded, moved, contracted = expand(database), migrate(database), contract(database)
     return expanded or moved > 0 or contracted
-
-
-def _expand(connection: Connection) -> bool:
-    missing = version(connection).expand < EXPAND
-    if missing:
-        _upgrade(connection, f"expand_{EXPAND:04d}")
-    return missing
-
-
-def _contract(connection: Connection) -> bool:
-    missing = version(connection).contract < CONTRACT
-    if missing:
-        _upgrade(connection, f"contract_{CONTRACT:04d}")
-    return missing
 
 
 def _upgrade(connection: Connection, revision: str) -> None:
@@ -152,10 +141,7 @@ def _locked(database: Database) -> Iterator[Connection]:
     On SQLite this is a transaction: a migration is applied whole or not at all.
     """
     with database.engine.connect() as connection:
-        if database.is_sqlite:
-            yield from _sqlite_locked(connection)
-        else:
-            yield from _mysql_locked(connection)
+        yield from _sqlite_locked(connection) if database.is_sqlite else _mysql_locked(connection)
 
 
 def _sqlite_locked(connection: Connection) -> Iterator[Connection]:
