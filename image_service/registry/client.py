@@ -30,7 +30,6 @@ _CONNECTIONS = 64
 # Shorter than the server keeps them, so that a write seldom meets a connection that is just being closed.
 _KEEPALIVE = 10.0
 
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
