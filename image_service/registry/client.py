@@ -1,7 +1,7 @@
 """``RemoteRegistry``: the registry over HTTP to image-registry.
 
-One POST a call, on pooled connections. A read that broke is asked again; a write is sent again only when it
-never left this host, for otherwise nobody knows whether it was done.
+One POST a call, on pooled connections. A read that broke is asked again; a write is sent again only when it never left this
+host, for otherwise nobody knows whether it was done.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""``DatabaseRegistry``: the registry in this process, on SQLite, MariaDB or MySQL. Nothing above ``registry``
-imports it but the programs.
+"""``DatabaseRegistry``: the registry in this process, on SQLite, MariaDB or MySQL. Nothing above ``registry`` imports it.
 
-Database calls block, so they run in threads: few for reading, few for writing, so that writers who wait for a
-lock never keep a reader waiting. SQLite has one writer at a time anyway, so there one thread writes.
+Database calls block, so they run in threads: few for reading, few for writing, so that writers who wait for a lock never keep a
+reader waiting. SQLite has one writer at a time anyway, so there one thread writes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Connections to the database: transactions, deadlines, what is tried again and what never.
 
-Every connection is in autocommit mode, so a read costs no BEGIN and no ROLLBACK; a write says BEGIN and
-COMMIT itself. What failed before its COMMIT has changed nothing and may be tried again. Where the connection
-breaks during COMMIT nobody knows what happened: ``RegistryUnavailable``, never a second try.
+Every connection is in autocommit mode, so a read costs no BEGIN and no ROLLBACK; a write says BEGIN and COMMIT itself. What
+failed before its COMMIT has changed nothing and may be tried again. Where the connection breaks during COMMIT nobody knows what
+happened: ``RegistryUnavailable``, never a second try.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from image_service.errors import ImageServiceError, InvalidValue, RegistryUnavai
 
 LOG = logging.getLogger(__name__)
 
-# Longest wait of a write for others' locks, in seconds; beyond it the answer is 503, never "database is
-# locked".
+# Longest wait for others' locks, in seconds; beyond it the answer is 503, never "database is locked".
 WRITE_DEADLINE = 60.0
 _LOCK_WAIT = 10
 _CONNECT_TIMEOUT = 10
@@ -43,8 +42,7 @@ T = TypeVar("T")
 
 
 def database_url(connection: str) -> URL:
-    """The URL with the driver that is used: PyMySQL for every kind of ``mysql:`` and ``mariadb:``; Python's
-    sqlite3.
+    """The URL with the driver that is used: PyMySQL for every kind of ``mysql:`` and ``mariadb:``; Python's sqlite3.
 
     ``ValueError`` with a sentence for an URL of another kind.
     """
@@ -142,13 +140,9 @@ class Database:
 
 
 def _mysql_arguments(ssl_ca: str | None) -> dict[str, Any]:
-    arguments: dict[str, Any] = {
-        "charset": "utf8mb4",
-        "connect_timeout": _CONNECT_TIMEOUT,
-        "read_timeout": _ANSWER_TIMEOUT,
-        "write_timeout": _ANSWER_TIMEOUT,
-    }
-    return arguments | ({"ssl": {"ca": ssl_ca, "check_hostname": True}} if ssl_ca else {})
+    timeouts = {"connect_timeout": _CONNECT_TIMEOUT, "read_timeout": _ANSWER_TIMEOUT, "write_timeout": _ANSWER_TIMEOUT}
+    tls: dict[str, Any] = {"ssl": {"ca": ssl_ca, "check_hostname": True}} if ssl_ca else {}
+    return {"charset": "utf8mb4", **timeouts, **tls}
 
 
 def _keep_to_the_file(engine: Engine) -> None:
@@ -187,12 +181,11 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _prepare_mysql(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
-    # Without gap locks, so that writers of different images never wait for each other.
-    cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-    # A server that cuts values off silently would keep another name than the one that was answered.
-    cursor.execute(f"SET SESSION sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = {_LOCK_WAIT}")
-    cursor.close()
+    with connection.cursor() as cursor:
+        # Without gap locks, so that writers of different images never wait for each other.
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        # A server that cuts values off silently would keep another name than the one that was answered.
+        cursor.execute(f"SET SESSION sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = {_LOCK_WAIT}")
 
 
 def _roll_back(connection: Connection) -> None:
@@ -208,8 +201,7 @@ def _roll_back(connection: Connection) -> None:
 
 def lost_a_lock(error: DBAPIError) -> bool:
     """Was the transaction undone, or never begun, because another one had the lock?"""
-    original = error.orig
-    code = getattr(original, "sqlite_errorcode", None)
+    code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
         return code & 0xFF in _SQLITE_TRY_AGAIN
     return mysql_code(error) in _MYSQL_TRY_AGAIN

@@ -127,12 +127,7 @@ class Registry(ABC):
 
     @abstractmethod
     async def update_image(
-        self,
-        image_id: str,
-        change: ImageChange,
-        *,
-        from_status: Collection[Status] | None = None,
-        include_deleted: bool = False,
+        self, image_id: str, change: ImageChange, *, from_status: Collection[Status] | None = None, include_deleted: bool = False
     ) -> Image:
         """Apply ``change`` in one transaction and return the new image.
 

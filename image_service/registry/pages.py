@@ -1,9 +1,9 @@
 """Lists of images: what is asked becomes a statement, read from the indexes that fit it.
 
-A page costs the same whatever the table holds, wherever in the list it is. For that it is put together from
-alternatives, each of which is read in order from one index, no further than the limit: a reason to see an
-image; deleted or not; equal to the marker in the first key, beyond it, or null. The union of these short
-lists is sorted again. Checked with EXPLAIN on 100,000 images, SQLite 3.40 and MariaDB 10.11.
+A page costs the same whatever the table holds, wherever in the list it is. For that it is put together from alternatives, each
+of which is read in order from one index, no further than the limit: a reason to see an image; deleted or not; equal to the
+marker in the first key, beyond it, or null. The union of these short lists is sorted again. Checked with EXPLAIN on 100,000
+images, SQLite 3.40 and MariaDB 10.11.
 
 Who may see what and which filters apply come as data: no rule of the domain is here.
 """
@@ -77,7 +77,7 @@ class Page:
     def __init__(self, query: ImageQuery, order: tuple[SortKey, ...], marker: Sequence[object] | None, values: Values) -> None:
         self._query, self._order, self._values = query, order, values
         # What stands for the marker's value of each sort key; None where that is null.
-        self._marker = None if marker is None else [None if value is None else values.bind(value) for value in marker]
+        self._marker = [None if value is None else values.bind(value) for value in marker or ()]
         self._limit = "" if query.limit is None else f" LIMIT {values.bind(query.limit)}"
         self._filters = self._equalities() + self._ranges()
 
@@ -174,7 +174,7 @@ class Page:
         """Where the images after the marker are, from key ``n`` on: ranges of an index that do not overlap, and how many keys
         are the same all over each. Nulls are smallest.
         """
-        if self._marker is None:
+        if not self._marker:
             return [("TRUE", 0)]
         key, value = self._order[n], self._marker[n]
         column, nullable = self._sorted(key.column, apart), IMAGES.c[key.column].nullable
@@ -189,7 +189,7 @@ class Page:
 
     def _tail(self, n: int, apart: bool) -> str:
         """The last two keys, or the last: nearly no two images are equal in them, so one range is enough."""
-        key, value = self._order[n], self._marker[n] if self._marker else None
+        key, value = self._order[n], self._marker[n]
         column, beyond = self._sorted(key.column, apart), "<" if key.descending else ">"
         if n + 1 == len(self._order):
             return f"{column} {beyond} {value}"

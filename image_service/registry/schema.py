@@ -1,9 +1,8 @@
 """Which migrations a database has, and bringing it to the newest: expand, then migrate, then contract.
 
-Expand only adds, so the release before keeps running on it; migrate moves data in pieces; contract removes
-what the new release no longer reads. Revisions are numbered ``expand_0001``, ``contract_0001``; table
-``alembic_version`` holds the newest of each. A process runs on a schema that has at least its expand number
-and at most its contract number.
+Expand only adds, so the release before keeps running on it; migrate moves data in pieces; contract removes what the new release
+no longer reads. Revisions are numbered ``expand_0001``, ``contract_0001``; table ``alembic_version`` holds the newest of each. A
+process runs on a schema that has at least its expand number and at most its contract number.
 """
 
 from __future__ import annotations
@@ -37,10 +36,7 @@ NEWEST = Version(expand=1, contract=1)
 
 @dataclass(frozen=True, slots=True)
 class DataMigration:
-    """Data that an expand left to be moved:
-
-    ``run`` moves at most so many rows and says how many; 0 means that it is done.
-    """
+    """Data that an expand left to be moved: ``run`` moves at most so many rows and says how many; 0 means that it is done."""
 
     name: str
     pending: Callable[[Connection], bool]

@@ -1,8 +1,7 @@
 """The tables of the registry, as they are at the newest migration (names: contract B.5).
 
-An image's row stays for ever, so that its id is never given out again (CVE-2016-4383); what hangs on it is
-really deleted with it. All text compares exactly, trailing spaces and case included; times are naive UTC with
-microseconds.
+An image's row stays for ever, so that its id is never given out again (CVE-2016-4383); what hangs on it is really deleted with
+it. All text compares exactly, trailing spaces and case included; times are naive UTC with microseconds.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The registry's calls as JSON: arguments, results and errors of every method of :class:`Registry`, by its
-type hints.
+"""The registry's calls as JSON: arguments, results and errors of every method of :class:`Registry`, by its type hints.
 
-A dataclass is an object, a time is ISO text, an enum is its value. Both sides use this module, so a new
-method or field needs no code here.
+A dataclass is an object, a time is ISO text, an enum is its value. Both sides use this module, so a new method or field needs
+no code here.
 """
 
 from __future__ import annotations
@@ -40,15 +39,10 @@ def encode(value: object) -> bytes:
     ``InvalidValue`` for text that is no Unicode or a number beyond 64 bits: no registry could keep these.
     """
     try:
-        return orjson.dumps(value, default=_listed)
+        # Sets are arrays.
+        return orjson.dumps(value, default=list)
     except TypeError:
         raise InvalidValue("A value is no valid text, or out of range.") from None
-
-
-def _listed(value: object) -> object:
-    if isinstance(value, set | frozenset):
-        return list(value)
-    raise TypeError
 
 
 def decoder(hint: Any) -> Decoder:

@@ -1,8 +1,7 @@
 """Changing what is known: one function a transaction, one short function a statement.
 
-Every transaction that changes an image first locks its row, so changes of one image come one after the other
-and status changes are compare-and-set. A function gets the open transaction; it raises the domain's errors,
-which undo it.
+Every transaction that changes an image first locks its row, so changes of one image come one after the other and status changes
+are compare-and-set. A function gets the open transaction; it raises the domain's errors, which undo it.
 """
 
 from __future__ import annotations
@@ -111,12 +110,11 @@ def _apply(connection: Connection, image_id: str, change: ImageChange) -> Image:
 
 
 def _change_properties(connection: Connection, image_id: str, change: ImageChange) -> None:
-    names = IMAGE_PROPERTIES.c.name
     mine = delete(IMAGE_PROPERTIES).where(IMAGE_PROPERTIES.c.image_id == image_id)
     if change.purge_properties:
         connection.execute(mine)
     elif gone := {*change.remove_properties, *change.set_properties}:
-        connection.execute(mine.where(names.in_(gone)))
+        connection.execute(mine.where(IMAGE_PROPERTIES.c.name.in_(gone)))
     _insert_properties(connection, image_id, change.set_properties)
 
 
