@@ -116,7 +116,7 @@ def test_clients_work_with_the_clouds_yaml_that_was_written(
     """From the controller, through the proxy: the first user sends an image, the administrator's ``openstack`` sees it."""
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(deployment.secrets / "clouds.yaml"))
     (tmp_path / "sent").write_bytes(os.urandom(SIZE))
-    user = openstack.connect(cloud="image")
+    user: Any = openstack.connect(cloud="image")
     image = user.create_image("from the controller", filename=str(tmp_path / "sent"), disk_format="raw", wait=True)
     try:
         user.image.download_image(image.id, output=str(tmp_path / "received"))
