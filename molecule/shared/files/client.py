@@ -3,6 +3,7 @@
 Usage: client.py ACTION [ARGUMENT...] with the environment variables IMAGE_URL, IMAGE_USER and IMAGE_PASSWORD.
     put NAME SIZE         create an image of SIZE bytes (the same for the same name and size), print its id
     check ID NAME SIZE    download it and compare
+    delete ID             delete it
     full SIZE             an image that does not fit: 413, queued again, nothing left
     kill VICTIM SIZE      upload while VICTIM (worker, image-api, image-registry, mariadb) is killed with -9
     load STOP MODE        send, read, list and delete images until the file STOP is there; print what failed. With MODE
@@ -105,12 +106,17 @@ def check(image: str, name: str, size: str) -> None:
     expect(hashlib.sha512(text).hexdigest() == digest(name, int(size)), "the bytes are not those that were sent")
 
 
+def delete(image: str) -> None:
+    status = ask("DELETE", f"/v2/images/{image}")[0]
+    expect(status == 204, f"deleting answered {status}")
+
+
 def full(size: str) -> None:
     image = create("too large")
     status = send(image, content("too large", int(size)))
     expect(status == 413, f"an image that does not fit answered {status}, not 413")
     expect(show(image)["status"] == "queued", f"the image is {show(image)['status']}, not queued")
-    ask("DELETE", f"/v2/images/{image}")
+    delete(image)
 
 
 def slowly(name: str, size: int, begun: threading.Event) -> Iterator[bytes]:
@@ -168,7 +174,7 @@ def kill(victim: str, size: str) -> None:
         expect(not (STORE / image).exists(), "bytes are left of an image that is not active")
         expect(send(image, content(name, int(size))) == 204, "a second upload did not go through")
         check(image, name, size)
-    expect(ask("DELETE", f"/v2/images/{image}")[0] == 204, "the image cannot be deleted")
+    delete(image)
     expect(not list(STORE.glob(f"*{image}*")), "bytes are left of a deleted image")
 
 
@@ -257,5 +263,5 @@ def load(stop: str, mode: str) -> None:
 
 
 if __name__ == "__main__":
-    ACTIONS = {"load": load, "put": put, "check": check, "full": full, "kill": kill}
+    ACTIONS = {"load": load, "put": put, "check": check, "delete": delete, "full": full, "kill": kill}
     ACTIONS[sys.argv[1]](*sys.argv[2:])
