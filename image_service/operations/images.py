@@ -103,7 +103,7 @@ async def show(service: Service, context: RequestContext, image_id: str, *, v1: 
     if not context.is_admin:
         if image.status is Status.DELETED:
             raise NotFound(f"No image found with ID {image_id}.")
-        await policy.require_visible(context, image, service.registry.get_member, v1=v1)
+        await policy.require_visible(context, image, service.registry, v1=v1)
     return image
 
 

@@ -87,7 +87,7 @@ async def put_v1(
     registry: Registry, context: RequestContext, image: Image, member_id: str, can_share: bool | None, most: int = -1
 ) -> None:
     """Add a member, or change ``can_share`` of one (None: false for a new one, unchanged for an old one)."""
-    await policy.require_sharing_v1(context, image, registry.get_member)
+    await policy.require_sharing_v1(context, image, registry)
     check_member_id(member_id)
     member = await registry.get_member(image.id, member_id)
     if member is None:
@@ -102,7 +102,7 @@ async def replace_v1(
     registry: Registry, context: RequestContext, image: Image, members: dict[str, bool | None], most: int = -1
 ) -> None:
     """Make these the only members: id -> can_share (None: as in :func:`put_v1`)."""
-    await policy.require_sharing_v1(context, image, registry.get_member)
+    await policy.require_sharing_v1(context, image, registry)
     require_count("members", len(members), most)
     old = {member.member_id: member.can_share for member in await registry.list_members(image.id)}
     said = {name: old.get(name, False) if can_share is None else can_share for name, can_share in members.items()}
@@ -112,7 +112,7 @@ async def replace_v1(
 async def remove_v1(registry: Registry, context: RequestContext, image: Image, member_id: str) -> None:
     """Remove a member; a member may remove itself. ``NotFound`` when it is none."""
     if context.project != member_id:
-        await policy.require_sharing_v1(context, image, registry.get_member)
+        await policy.require_sharing_v1(context, image, registry)
     await registry.delete_member(image.id, member_id)
 
 
@@ -125,6 +125,6 @@ async def shared_with(registry: Registry, context: RequestContext, member_id: st
     for membership in memberships:
         with suppress(NotFound):
             image = await registry.get_image(membership.image_id)
-            await policy.require_visible(context, image, registry.get_member, v1=True)
+            await policy.require_visible(context, image, registry, v1=True)
             seen.append(membership)
     return seen

@@ -6,18 +6,15 @@ registry turns into SQL. An image that may not be seen does not exist for who as
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from image_service.context import RequestContext
 from image_service.errors import Forbidden, InvalidValue, NotAuthenticated, NotFound
-from image_service.model import Image, Member, MemberStatus, Visibility
-from image_service.registry.interface import Visible
+from image_service.model import Image, MemberStatus, Visibility
+from image_service.registry.interface import Registry, Visible
 
 EVERYONE_READS = (Visibility.PUBLIC, Visibility.COMMUNITY)
 NOT_COMMUNITY = (Visibility.PUBLIC, Visibility.SHARED, Visibility.PRIVATE)
-
-MemberLookup = Callable[[str, str], Awaitable[Member | None]]
 
 
 def owns(context: RequestContext, image: Image) -> bool:
@@ -25,7 +22,7 @@ def owns(context: RequestContext, image: Image) -> bool:
     return image.owner is not None and image.owner == context.project
 
 
-async def require_visible(context: RequestContext, image: Image, find_member: MemberLookup, *, v1: bool = False) -> None:
+async def require_visible(context: RequestContext, image: Image, registry: Registry, *, v1: bool = False) -> None:
     """Raise ``NotFound`` unless the asker may know of the image (by id: members of any status count).
 
     v1 also shows images without owner to everybody (contract A.16). v2 shows nothing to who has no role in a project, not even
@@ -35,7 +32,7 @@ async def require_visible(context: RequestContext, image: Image, find_member: Me
         raise NotFound(f"No image found with ID {image.id}.")
     if context.is_admin or image.visibility in EVERYONE_READS or owns(context, image) or (v1 and image.owner is None):
         return
-    if image.visibility is Visibility.SHARED and context.project and await find_member(image.id, context.project):
+    if image.visibility is Visibility.SHARED and context.project and await registry.get_member(image.id, context.project):
         return
     raise NotFound(f"No image found with ID {image.id}.")
 
@@ -161,13 +158,13 @@ def require_sharing(context: RequestContext, image: Image) -> None:
     require_change(context, image)
 
 
-async def require_sharing_v1(context: RequestContext, image: Image, find_member: MemberLookup) -> None:
+async def require_sharing_v1(context: RequestContext, image: Image, registry: Registry) -> None:
     """API v1 and registry: the owner, an administrator and a member with ``can_share`` may share; others get 404 (A.11)."""
     if context.is_admin or owns(context, image):
         return
     if context.project is None:
         raise NotAuthenticated("No authenticated user: who shares an image does it for a project.")
     require_writer(context)
-    member = await find_member(image.id, context.project)
+    member = await registry.get_member(image.id, context.project)
     if member is None or not member.can_share:
         raise NotFound("No permission to share that image.")

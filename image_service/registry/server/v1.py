@@ -94,7 +94,7 @@ class RegistryV1:
 
     async def _visible(self, request: web.Request, *, deleted: bool = False) -> Image:
         image = await self._registry.get_image(request.match_info["image_id"], include_deleted=deleted)
-        await policy.require_visible(request["context"], image, self._registry.get_member, v1=True)
+        await policy.require_visible(request["context"], image, self._registry, v1=True)
         return image
 
     async def _mine(self, request: web.Request, *, deleted: bool = False) -> Image:
