@@ -19,7 +19,7 @@ from image_service import log
 from image_service.errors import RegistryUnavailable
 from image_service.registry import wire
 from image_service.registry.interface import Registry
-from image_service.registry.secret import BadSecret, read_secret
+from image_service.registry.secret import read_secret
 
 LOG = logging.getLogger(__name__)
 
@@ -87,10 +87,7 @@ class RemoteRegistry(Registry):
         ``cfg.Error`` with a sentence for a secret or certificate that cannot be used.
         """
         host = f"[{conf.registry_host}]" if ":" in conf.registry_host else conf.registry_host
-        try:
-            secret = read_secret(conf.registry_link.secret_file)
-        except BadSecret as error:
-            raise cfg.Error(str(error)) from error
+        secret = read_secret(conf.registry_link.secret_file)
         address = f"{conf.registry_client_protocol}://{host}:{conf.registry_port}"
         return cls(address, secret, deadline=conf.registry_client_timeout, tls=_tls(conf))
 

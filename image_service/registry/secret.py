@@ -6,31 +6,29 @@ import os
 import secrets
 import stat
 
+from oslo_config import cfg
+
 BYTES = 32
 _SHORTEST = 32
-
-
-class BadSecret(ValueError):
-    """The file cannot be used; the sentence says why, without the secret."""
 
 
 def read_secret(path: str) -> str:
     """The secret in ``path``.
 
-    :class:`BadSecret` when it is missing, too short, no hex text, or readable by everybody.
+    ``cfg.Error`` when it is missing, too short, no hex text, or readable by everybody; its sentence is without the secret.
     """
     try:
         with open(path, encoding="ascii") as file:
             mode = os.fstat(file.fileno()).st_mode
             text = file.read().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadSecret(f"[registry_link] secret_file {path} cannot be read: {error.__class__.__name__}.") from None
+        raise cfg.Error(f"[registry_link] secret_file {path} cannot be read: {error.__class__.__name__}.") from None
     if stat.S_IMODE(mode) & 0o007:
-        raise BadSecret(
+        raise cfg.Error(
             f"[registry_link] secret_file {path} is open to everybody on this host: chmod 0640 it, and make a new one."
         )
     if len(text) < _SHORTEST or not all(digit in "0123456789abcdefABCDEF" for digit in text):
-        raise BadSecret(f"[registry_link] secret_file {path} must hold at least {_SHORTEST} hexadecimal digits.")
+        raise cfg.Error(f"[registry_link] secret_file {path} must hold at least {_SHORTEST} hexadecimal digits.")
     return text
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from oslo_config import cfg
 
 from image_service import errors
 from image_service.errors import InvalidValue, RegistryUnavailable
@@ -20,7 +21,7 @@ from image_service.registry.interface import (
     TimeFilter,
     Visible,
 )
-from image_service.registry.secret import BadSecret, make_secret, read_secret
+from image_service.registry.secret import make_secret, read_secret
 
 MOMENT = datetime(2026, 11, 22, 20, 27, 55, 123456)  # noqa: DTZ001 - the registry's times are naive UTC
 IMAGE = Image(
@@ -146,6 +147,6 @@ def test_a_secret_that_cannot_be_used_says_why(tmp_path: Path, text: str | None,
     if text is not None:
         path.write_text(text)
         path.chmod(mode)
-    with pytest.raises(BadSecret, match=sentence) as caught:
+    with pytest.raises(cfg.Error, match=sentence) as caught:
         read_secret(str(path))
     assert not text or text not in str(caught.value)

@@ -18,7 +18,7 @@ from image_service.api.middleware.authentication import Authenticator, make_auth
 from image_service.api.middleware.request_id import put_request_id, request_id_of
 from image_service.errors import LimitExceeded, NotFound
 from image_service.registry.interface import Registry
-from image_service.registry.secret import BadSecret, read_secret
+from image_service.registry.secret import read_secret
 from image_service.registry.server.internal import internal_calls
 from image_service.registry.server.v1 import RegistryV1
 
@@ -32,7 +32,7 @@ _LONGEST_REQUEST_ID = 64
 def make_registry_app(conf: cfg.ConfigOpts, registry: Registry) -> web.Application:
     """The application of one worker process. It owns ``registry`` and closes it when it ends."""
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_around(make_authenticator(conf))])
-    v1 = RegistryV1(registry, page_size=conf.limit_param_default, page_limit=conf.api_limit_max)
+    v1 = RegistryV1(registry, conf)
     app.add_routes(
         [
             web.get("/", v1.index, allow_head=False),
@@ -56,11 +56,7 @@ def make_registry_app(conf: cfg.ConfigOpts, registry: Registry) -> web.Applicati
         ]
     )
     app.on_response_prepare.append(put_request_id)
-
-    async def close(_app: web.Application) -> None:
-        await registry.close()
-
-    app.on_cleanup.append(close)
+    app.on_cleanup.append(lambda _app: registry.close())
     return app
 
 
@@ -68,7 +64,7 @@ def _secret(conf: cfg.ConfigOpts) -> str | None:
     """The secret of image-api's calls; who has none still gets the registry API."""
     try:
         return read_secret(conf.registry_link.secret_file)
-    except BadSecret as error:
+    except cfg.Error as error:
         LOG.warning("image-api with data_api = registry is refused: %s", error)
         return None
 

@@ -12,6 +12,7 @@ from typing import Any, Never
 
 import orjson
 from aiohttp import web
+from oslo_config import cfg
 
 from image_service.api.receiving import parse_json
 from image_service.api.v1 import listing
@@ -32,12 +33,11 @@ async def _body(request: web.Request) -> Any:
 
 
 class RegistryV1:
-    """The handlers. ``page_size``: images in a list when a request does not say; ``page_limit``: at most so many."""
+    """The handlers."""
 
-    def __init__(self, registry: Registry, *, page_size: int, page_limit: int) -> None:
+    def __init__(self, registry: Registry, conf: cfg.ConfigOpts) -> None:
         self._registry = registry
-        self._page_size = page_size
-        self._page_limit = page_limit
+        self._conf = conf
 
     # -- images --
 
@@ -51,7 +51,8 @@ class RegistryV1:
 
     async def _list(self, request: web.Request) -> list[Image]:
         given = dict(request.query.items())  # of a repeated name the last counts
-        return await self._registry.list_images(parse(given, request["context"], self._page_size, self._page_limit))
+        query = parse(given, request["context"], self._conf.limit_param_default, self._conf.api_limit_max)
+        return await self._registry.list_images(query)
 
     async def show(self, request: web.Request) -> web.Response:
         """``GET /images/{id}``; an administrator sees deleted ones, too."""
