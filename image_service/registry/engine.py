@@ -86,19 +86,20 @@ class Database:
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work``, which only reads."""
-        return self._patiently(self._reading, work)
+        return self._patiently(work)
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in one transaction. It may run several times, and must change nothing outside the database."""
-        return self._patiently(self._transaction, work)
+        return self._patiently(work, changes=True)
 
-    def _patiently(self, run: Callable[[Callable[[Connection], T]], T], work: Callable[[Connection], T]) -> T:
+    def _patiently(self, work: Callable[[Connection], T], *, changes: bool = False) -> T:
         """Again where others had the lock, and once on a new connection when the first one turned out to be dead."""
         deadline = time.monotonic() + WRITE_DEADLINE
         may_reconnect = True
         while True:
             try:
-                return run(work)
+                with self.engine.connect() as connection:
+                    return self._transaction(connection, work) if changes else work(connection)
             except PoolTimeout as error:
                 raise translated(error) from error
             except DBAPIError as error:
@@ -108,31 +109,15 @@ class Database:
                 may_reconnect = may_reconnect and not error.connection_invalidated
             time.sleep(random.uniform(0.002, 0.03))  # noqa: S311 - spreads those that collided, no secret
 
-    def _reading(self, work: Callable[[Connection], T]) -> T:
-        with self.engine.connect() as connection:
-            return work(connection)
-
-    def _transaction(self, work: Callable[[Connection], T]) -> T:
-        with self.engine.connect() as connection:
-            connection.exec_driver_sql(self._begin)
-            try:
-                result = work(connection)
-                self._commit(connection)
-            except BaseException:
-                _roll_back(connection)
-                raise
-            return result
-
-    def _commit(self, connection: Connection) -> None:
+    def _transaction(self, connection: Connection, work: Callable[[Connection], T]) -> T:
+        connection.exec_driver_sql(self._begin)
         try:
-            connection.exec_driver_sql("COMMIT")
-        except DBAPIError as error:
-            if not error.connection_invalidated:
-                raise
-            LOG.exception("The connection to the database broke during COMMIT")
-            raise RegistryUnavailable(
-                "The database went away during COMMIT; nobody knows whether the change was kept. Look again."
-            ) from error
+            result = work(connection)
+            _commit(connection)
+        except BaseException:
+            _roll_back(connection)
+            raise
+        return result
 
     def close(self) -> None:
         """Close all connections."""
@@ -186,6 +171,18 @@ def _prepare_mysql(connection: Any, _record: object) -> None:
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         # A server that cuts values off silently would keep another name than the one that was answered.
         cursor.execute(f"SET SESSION sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = {_LOCK_WAIT}")
+
+
+def _commit(connection: Connection) -> None:
+    try:
+        connection.exec_driver_sql("COMMIT")
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        LOG.exception("The connection to the database broke during COMMIT")
+        raise RegistryUnavailable(
+            "The database went away during COMMIT; nobody knows whether the change was kept. Look again."
+        ) from error
 
 
 def _roll_back(connection: Connection) -> None:
