@@ -13,7 +13,7 @@ from oslo_config import cfg
 from sqlalchemy import Connection
 
 from image_service import config
-from image_service.registry import purge, schema
+from image_service.registry import schema, writes
 from image_service.registry.engine import Database, open_database
 
 # Contract D.5.
@@ -64,7 +64,7 @@ def _purge(database: Database, age_in_days: int, max_rows: int) -> int:
     purged = 0
 
     def erase(connection: Connection) -> int:
-        return purge.erase(connection, age_in_days, wanted - purged)
+        return writes.erase_deleted(connection, age_in_days, wanted - purged)
 
     while count := database.write(erase):
         purged += count

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from image_service.errors import UploadLost
 from image_service.model import Image
-from image_service.registry import lookups, pages, queries, schema, writes
+from image_service.registry import pages, queries, schema, writes
 from image_service.registry.engine import Database
 from image_service.registry.interface import ImageChange, Registry
 
@@ -61,16 +61,16 @@ class DatabaseRegistry(Registry):
     begin_upload = _writing(writes.begin_upload)
     renew_upload = _writing(writes.renew_upload)
     claim_dead_uploads = _writing(writes.claim_dead_uploads)
-    live_uploads = _reading(lookups.live_uploads)
-    list_members = _reading(lookups.list_members)
-    get_member = _reading(lookups.get_member)
+    live_uploads = _reading(queries.live_uploads)
+    list_members = _reading(queries.list_members)
+    get_member = _reading(queries.get_member)
     create_member = _writing(writes.create_member)
     update_member = _writing(writes.update_member)
     replace_members = _writing(writes.replace_members)
     delete_member = _writing(writes.delete_member)
-    list_shared = _reading(lookups.list_shared)
-    storage_used = _reading(lookups.storage_used)
-    known_image_ids = _reading(lookups.known_image_ids)
+    list_shared = _reading(queries.list_shared)
+    storage_used = _reading(queries.storage_used)
+    known_image_ids = _reading(queries.known_image_ids)
 
     def __init__(self, database: Database | str) -> None:
         self._database = Database(database) if isinstance(database, str) else database

@@ -1,6 +1,6 @@
-"""Reading images: rows made into images, and the show of one image.
+"""Reading: rows made into images, the show of one image; leases, members, sums. One function a query.
 
-These are what a busy service does all day, so their statements are text that the driver runs as it is: every name in it is a
+Images are what a busy service reads all day, so their statements are text that the driver runs as it is: every name in it is a
 column's, every value of a caller goes in by :class:`Values`. An image is two queries, a page the same two, with a marker three.
 """
 
@@ -14,11 +14,11 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from image_service.errors import NotFound
-from image_service.model import Image, Location, Status, Visibility
-from image_service.registry.tables import IMAGES
+from image_service.model import Image, Location, Member, MemberStatus, Status, UploadKind, UploadLease, Visibility
+from image_service.registry.tables import IMAGE_LOCATIONS, IMAGE_MEMBERS, IMAGE_UPLOADS, IMAGES
 
 Row = Sequence[Any]
 
@@ -38,6 +38,12 @@ _PROPERTY, _TAG, _LOCATION = range(3)
 CHUNK = 500
 # A page that somebody changed between its two queries is read again; this often, then it is answered as it is.
 _READ_ATTEMPTS = 50
+_MEMBERS = IMAGE_MEMBERS.c
+_RUNNING = (Status.SAVING, Status.UPLOADING, Status.IMPORTING)
+_WITHOUT_BYTES = (Status.KILLED, Status.DELETED)
+
+
+# -- images --
 
 
 class Values(dict[str, object]):
@@ -125,3 +131,65 @@ def _complete(connection: Connection, images: dict[str, Image]) -> bool:
         image.tags.sort()
         image.locations.sort(key=lambda location: location.id or 0)
     return fresh
+
+
+# -- everything but images --
+
+
+def live_uploads(connection: Connection) -> list[UploadLease]:
+    """All leases, the one that was silent for longest first."""
+    return [lease_of(row) for row in connection.execute(select(IMAGE_UPLOADS).order_by(IMAGE_UPLOADS.c.renewed_at))]
+
+
+def lease_of(row: Any) -> UploadLease:
+    """A lease of its row."""
+    return UploadLease(row.image_id, row.upload_id, UploadKind(row.kind), row.store, row.renewed_at)
+
+
+def list_members(connection: Connection, image_id: str) -> list[Member]:
+    """Members of an image by creation."""
+    return _members(connection, _MEMBERS.image_id == image_id)
+
+
+def get_member(connection: Connection, image_id: str, member_id: str) -> Member | None:
+    """One of them, or None."""
+    return next(iter(_members(connection, _MEMBERS.image_id == image_id, _MEMBERS.member == member_id)), None)
+
+
+def list_shared(connection: Connection, member_id: str) -> list[Member]:
+    """What a project is a member of. A deleted image has no members any more."""
+    return _members(connection, _MEMBERS.member == member_id)
+
+
+def _members(connection: Connection, *conditions: ColumnElement[bool]) -> list[Member]:
+    ordered = select(IMAGE_MEMBERS).where(*conditions).order_by(_MEMBERS.created_at, _MEMBERS.member, _MEMBERS.image_id)
+    return [
+        Member(row.image_id, row.member, row.can_share, MemberStatus(row.status), row.created_at, row.updated_at)
+        for row in connection.execute(ordered)
+    ]
+
+
+def storage_used(connection: Connection, owner: str | None) -> int:
+    """Bytes of an owner: each location of a finished image, and the declared sizes of running uploads."""
+    mine = IMAGES.c.owner == owner, IMAGES.c.deleted.is_(False)
+    # A constant beside SUM would need a cast on MariaDB, whose sums are decimals.
+    kept = (
+        select(func.sum(IMAGES.c.size))
+        .join(IMAGE_LOCATIONS, IMAGE_LOCATIONS.c.image_id == IMAGES.c.id)
+        .where(*mine, IMAGES.c.status.not_in(_WITHOUT_BYTES), IMAGE_LOCATIONS.c.status != "deleted")
+    )
+    coming = select(func.sum(IMAGES.c.size)).where(
+        *mine, IMAGES.c.status.in_(_RUNNING), ~IMAGES.c.id.in_(select(IMAGE_LOCATIONS.c.image_id))
+    )
+    return int(connection.execute(kept).scalar() or 0) + int(connection.execute(coming).scalar() or 0)
+
+
+def known_image_ids(connection: Connection, image_ids: Sequence[str]) -> dict[str, Status]:
+    """Status by id of those that are there."""
+    found: dict[str, Status] = {}
+    for start in range(0, len(image_ids), CHUNK):
+        chunk = select(IMAGES.c.id, IMAGES.c.status).where(
+            IMAGES.c.id.in_(image_ids[start : start + CHUNK]), IMAGES.c.deleted.is_(False)
+        )
+        found |= {row.id: Status(row.status) for row in connection.execute(chunk)}
+    return found

@@ -12,19 +12,21 @@ from dataclasses import asdict, astuple, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Integer, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Integer, Table, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from image_service.errors import Duplicate, InvalidValue, NotFound, UploadLost, WrongStatus, require_count
 from image_service.model import Image, Location, Member, Status, UploadLease, new_id, now
 from image_service.registry import tables
 from image_service.registry.interface import ImageChange
-from image_service.registry.lookups import get_member, lease_of, list_members
-from image_service.registry.queries import find_image, not_found
+from image_service.registry.queries import find_image, get_member, lease_of, list_members, not_found
 from image_service.registry.tables import IMAGE_LOCATIONS, IMAGE_MEMBERS, IMAGE_PROPERTIES, IMAGE_TAGS, IMAGE_UPLOADS, IMAGES
 
 MAX_VALUE_BYTES = 64 * 1024
 _MAX_INTEGER, _MAX_BIG_INTEGER = 2**31 - 1, 2**63 - 1
+# What `db purge` erases of a deleted image, and of how many in one transaction.
+_ERASE = ("name", "owner", "disk_format", "container_format", "size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value")
+_ERASE_AT_ONCE = 500
 # What a caller may set through ``ImageChange.values``: the registry keeps the others itself.
 _SETTABLE = frozenset(IMAGES.c.keys()) - {"id", "deleted", "deleted_at", "created_at", "updated_at"}
 
@@ -82,6 +84,27 @@ def delete_image(connection: Connection, image_id: str) -> Image:
         marked = update(IMAGES).where(IMAGES.c.id == image_id).values(deleted=True, deleted_at=moment, updated_at=moment)
         connection.execute(marked)
     return find_image(connection, image_id, include_deleted=True)
+
+
+def erase_deleted(connection: Connection, age_in_days: int, max_rows: int) -> int:
+    """``db purge``: erase what the rows of at most ``max_rows`` (and at most 500) images still say that were deleted more than
+    ``age_in_days`` ago; how many it were.
+
+    The rows stay for ever: an id that could be given out again would let somebody put another image in the place of one that
+    people still refer to (CVE-2016-4383).
+    """
+    old = (
+        select(IMAGES.c.id)
+        .where(IMAGES.c.deleted.is_(True), IMAGES.c.deleted_at < now() - timedelta(days=age_in_days))
+        # Its bytes are still to be removed.
+        .where(IMAGES.c.status != Status.PENDING_DELETE)
+        .where(or_(*[IMAGES.c[name].is_not(None) for name in _ERASE]))
+        .limit(min(max_rows, _ERASE_AT_ONCE))
+    )
+    ids = connection.execute(old).scalars().all()
+    if ids:
+        connection.execute(update(IMAGES).where(IMAGES.c.id.in_(ids)).values(dict.fromkeys(_ERASE)))
+    return len(ids)
 
 
 def _lock(connection: Connection, image_id: str, *, include_deleted: bool = False) -> tuple[Status, bool]:
