@@ -95,10 +95,7 @@ class HttpStore(Store):
         self.name = name
         self._addresses = addresses
         self._pauses = [0.5 * number for number in range(1, retries + 1)]
-        self._tls = ssl.create_default_context(cafile=ca_file)
-        if insecure:
-            self._tls.check_hostname = False
-            self._tls.verify_mode = ssl.CERT_NONE
+        self._tls = False if insecure else ssl.create_default_context(cafile=ca_file)
         self._session: aiohttp.ClientSession | None = None
 
     async def begin(self, image_id: str, upload_id: str, size: int | None) -> StoreWriter:
@@ -163,21 +160,19 @@ class HttpStore(Store):
     @asynccontextmanager
     async def _answer(self, method: str, url: str, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
         """The good answer at the end of at most five redirects; every other one is an error."""
-        where = _parsed(url)
-        for _ in range(_REDIRECTS + 1):
-            try:
-                answer = await self._request(method, where, headers)
-            except _FAILURES as error:
-                # Nobody answers, or must not be asked: one sentence for both, so that it does not tell what is inside.
-                LOG.info("http location: %s", error)
-                raise StoreUnavailable("No server answers there that this service may fetch from.") from error
-            async with answer:
-                if answer.status not in (301, 302, 303, 307, 308):
-                    _require_good(answer, (200, 206, 416) if headers else (200,))
-                    yield answer
-                    return
-                where = _next_hop(where, answer.headers.get("Location"))
-        raise UnsupportedUrl(f"The HTTP URL is invalid: it leads through more than {_REDIRECTS} redirects.")
+        try:
+            answer = await self._request(method, _parsed(url), headers)
+        except aiohttp.TooManyRedirects:
+            raise UnsupportedUrl(f"The HTTP URL is invalid: it leads through more than {_REDIRECTS} redirects.") from None
+        except aiohttp.RedirectClientError:
+            raise UnsupportedUrl("The HTTP URL is invalid: it redirects to no address of a web server.") from None
+        except _FAILURES as error:
+            # Nobody answers, or must not be asked: one sentence for both, so that it does not tell what is inside.
+            LOG.info("http location: %s", error)
+            raise StoreUnavailable("No server answers there that this service may fetch from.") from error
+        async with answer:
+            _require_good(answer, (200, 206, 416) if headers else (200,))
+            yield answer
 
     async def _request(self, method: str, where: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         if self._session is None:
@@ -190,7 +185,8 @@ class HttpStore(Store):
                 auto_decompress=False,
                 headers=_HEADERS,
             )
-        return await self._session.request(method, where, headers=headers, allow_redirects=False)
+        # The address filter sees also where redirects lead. aiohttp's number is the first that is refused.
+        return await self._session.request(method, where, headers=headers, allow_redirects=True, max_redirects=_REDIRECTS + 1)
 
 
 def _range(start: int, end: int | None) -> dict[str, str]:
@@ -237,13 +233,6 @@ def _parsed(url: str) -> URL:
     if not good:
         raise UnsupportedUrl("The HTTP URL is invalid: it must be http://HOST/PATH or https://HOST/PATH.")
     return where
-
-
-def _next_hop(here: URL, location: str | None) -> URL:
-    try:
-        return _parsed(str(here.join(URL(location or ""))))
-    except ValueError:
-        raise UnsupportedUrl("The HTTP URL is invalid: it redirects to no address.") from None
 
 
 def _require_good(answer: aiohttp.ClientResponse, good: tuple[int, ...]) -> None:
