@@ -30,8 +30,3 @@ class RequestContext:
     read_only: bool = False
     authenticated: bool = False
     request_id: str = ""
-
-
-def everybody_is_admin(request_id: str = "") -> RequestContext:
-    """The context where nobody is asked who he is (``flavor`` empty): administrator, no user, no project."""
-    return RequestContext(is_admin=True, request_id=request_id)

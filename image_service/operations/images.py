@@ -116,13 +116,6 @@ async def to_change(service: Service, context: RequestContext, image_id: str, *,
     return image
 
 
-async def listing(service: Service, query: ImageQuery) -> list[Image]:
-    """A page of images. The handler has put ``policy.visible_*`` into the query."""
-    if query.limit == 0:
-        return []
-    return await service.registry.list_images(query)
-
-
 async def pages(registry: Registry, query: ImageQuery) -> AsyncIterator[list[Image]]:
     """Everything that ``query`` finds, page by page."""
     query = replace(query, limit=_PAGE)
@@ -242,7 +235,6 @@ async def add_tag(service: Service, image: Image, tag: str) -> None:
         raise InvalidValue(f"A tag may have {MAX_NAME} characters, this one has {len(tag)}.")
     _check_texts(tag)
     if tag not in image.tags:
-        service.limits.check_count("tags", len(image.tags) + 1)
         most = {"tags": service.limits.counts["tags"]}
         await service.registry.update_image(image.id, ImageChange(add_tags=(tag,), most=most))
 

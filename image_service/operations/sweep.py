@@ -111,14 +111,13 @@ async def _remove(registry: Registry, stores: Stores, image: Image) -> None:
 class Findings:
     """What a reconciliation found.
 
-    ``orphans``: bytes that no image has; ``removed``: whether they were removed. ``lost``: images that say active, whose bytes
+    ``orphans``: bytes that no image has. ``lost``: images that say active, whose bytes
     are gone or cut, each with a sentence; nothing is ever changed about those. ``suspicious``: so much is unknown to the
     registry that nothing was removed.
     """
 
     orphans: list[StoredObject] = field(default_factory=list)
     lost: dict[str, str] = field(default_factory=dict)
-    removed: bool = False
     suspicious: bool = False
 
 
@@ -160,7 +159,6 @@ async def _reconcile_store(
     elif remove:
         for item in orphans:
             await _remove_orphan(registry, store, item)
-        findings.removed = True
 
 
 async def _orphans(registry: Registry, items: list[StoredObject]) -> list[tuple[StoredObject, Status | None]]:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from oslo_config import cfg
 
-from image_service.context import RequestContext, everybody_is_admin
+from image_service.context import RequestContext
 from image_service.errors import NotAuthenticated
 
 LOG = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def make_authenticator(conf: cfg.ConfigOpts) -> Authenticator:
 
 async def nobody_is_asked(request: web.BaseRequest) -> RequestContext:
     """Everybody is administrator; a token, whatever it says, is not looked at."""
-    return everybody_is_admin(request.get("request_id", ""))
+    return RequestContext(is_admin=True, request_id=request.get("request_id", ""))
 
 
 class Contexts:

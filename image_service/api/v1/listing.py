@@ -34,7 +34,8 @@ async def detail(call: Call) -> web.Response:
 
 async def _page(call: Call) -> list[Image]:
     given = dict(call.request.query.items())  # of a repeated name the last counts
-    return await images.listing(call.service, parse(given, call.context, call.settings.page_size, call.settings.page_limit))
+    query = parse(given, call.context, call.settings.page_size, call.settings.page_limit)
+    return await call.service.registry.list_images(query)
 
 
 async def no_head(_call: Call) -> Never:

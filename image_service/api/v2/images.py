@@ -25,7 +25,7 @@ async def index(call: Call) -> web.Response:
     policy.require_reader(call.context)
     asked = query.parse(call)
     await _require_marker(call, asked.marker)
-    page = await images.listing(call.service, asked)
+    page = await call.service.registry.list_images(asked)
     answer: dict[str, Any] = {
         "images": [wire.image(call, image) for image in page],
         "first": _link(call, None),
