@@ -22,10 +22,11 @@ def check_member_id(member_id: object) -> str:
 
 async def listing(registry: Registry, context: RequestContext, image: Image) -> list[Member]:
     """Members that the asker may see: all for the owner and an administrator, else only himself."""
-    members = await registry.list_members(image.id)
-    if context.is_admin or policy.owns(context, image):
-        return members
-    return [member for member in members if member.member_id == context.project]
+    return [member for member in await registry.list_members(image.id) if _may_know(context, image, member.member_id)]
+
+
+def _may_know(context: RequestContext, image: Image, member_id: str) -> bool:
+    return context.is_admin or policy.owns(context, image) or context.project == member_id
 
 
 # -- API v2 --
@@ -44,10 +45,6 @@ async def show_v2(registry: Registry, context: RequestContext, image: Image, mem
         if member is not None:
             return member
     raise _no_member(image, member_id)
-
-
-def _may_know(context: RequestContext, image: Image, member_id: str) -> bool:
-    return context.is_admin or policy.owns(context, image) or context.project == member_id
 
 
 def _no_member(image: Image, member_id: str) -> NotFound:

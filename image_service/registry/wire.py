@@ -55,8 +55,9 @@ def decoder(hint: Any) -> Decoder:
         # An int is a fine float; True is an int to Python, but not to us.
         return partial(_plain, (*kinds, int) if float in kinds else kinds)
     if len(kinds) > 1:
-        # An optional value is mostly none.
-        return partial(_any_of, [decoder(kind) for kind in sorted(kinds, key=lambda kind: kind is not type(None))])
+        # The interface has no other unions than these two: of plain types, and of something with None.
+        (kind,) = set(kinds) - {types.NoneType}
+        return partial(_optional, decoder(kind))
     if isinstance(hint, type) and is_dataclass(hint):
         return partial(_dataclass, hint, {name: decoder(kind) for name, kind in get_type_hints(hint).items()})
     if isinstance(hint, type) and issubclass(hint, Enum):
@@ -74,13 +75,8 @@ def _plain(kinds: tuple[type, ...], value: Any) -> Any:
     return value
 
 
-def _any_of(choices: list[Decoder], value: Any) -> Any:
-    for choice in choices:
-        try:
-            return choice(value)
-        except (ValueError, TypeError):
-            continue
-    raise ValueError("a value has none of its types")
+def _optional(item: Decoder, value: Any) -> Any:
+    return None if value is None else item(value)
 
 
 def _sequence(make: Callable[[list[Any]], Any], item: Decoder, value: Any) -> Any:
