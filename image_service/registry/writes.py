@@ -314,12 +314,14 @@ def replace_members(connection: Connection, image_id: str, members: Sequence[Mem
     present = {member.member_id: member for member in list_members(connection, image_id)}
     wanted = {member.member_id: member for member in members}
     for gone in present.keys() - wanted.keys():
-        delete_member(connection, image_id, gone)
+        connection.execute(delete(IMAGE_MEMBERS).where(*_member_key(image_id, gone)))
     for name, member in wanted.items():
         if name not in present:
             _insert_member(connection, replace(member, image_id=image_id))
         elif present[name].can_share != member.can_share:
-            update_member(connection, replace(present[name], can_share=member.can_share))
+            # Not the status: the member may have answered since it was read, for that does not lock the image.
+            changed = update(IMAGE_MEMBERS).where(*_member_key(image_id, name))
+            connection.execute(changed.values(can_share=member.can_share, updated_at=now()))
 
 
 def delete_member(connection: Connection, image_id: str, member_id: str) -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from image_service.errors import Duplicate, ImageServiceError, InvalidValue, LimitExceeded, NotFound, UploadLost, WrongStatus
 from image_service.model import (
@@ -35,8 +35,10 @@ from image_service.registry.interface import (
     TimeFilter,
     Visible,
 )
-from image_service.registry.tables import IMAGE_UPLOADS
-from tests.functional.registries import Place, with_registry
+from image_service.registry.tables import IMAGE_MEMBERS, IMAGE_UPLOADS
+from tests.functional.registries import Place, migrated, with_registry
+from tests.functional.running import eventually
+from tests.mariadb import MariaDB
 
 
 def rich_image() -> Image:
@@ -661,6 +663,33 @@ async def test_replaced_members_keep_what_they_said(registry: Registry) -> None:
     assert members["kept"].created_at == kept.created_at
     await registry.replace_members(image_id, [])
     assert await registry.list_members(image_id) == []
+
+
+def test_members_who_answer_or_leave_while_members_are_replaced(mariadb: MariaDB) -> None:
+    """SQLite has one writer at a time."""
+    url = migrated(mariadb.new_database())
+    database = Database(url)
+
+    async def body() -> None:
+        registry = DatabaseRegistry(url)
+        [image_id] = await add(registry)
+        for name in ("leaves", "answers"):
+            await registry.create_member(Member(image_id, name))
+        with database.engine.connect() as leaving:
+            leaving.exec_driver_sql("START TRANSACTION")
+            leaving.execute(delete(IMAGE_MEMBERS).where(IMAGE_MEMBERS.c.member == "leaves"))
+            replacing = asyncio.create_task(registry.replace_members(image_id, [Member(image_id, "answers", can_share=True)]))
+            waits = "SELECT 1 FROM information_schema.innodb_lock_waits"
+            await asyncio.to_thread(eventually, lambda: mariadb.execute(waits), "members were read, and the one is waited for")
+            await registry.update_member(Member(image_id, "answers", status=MemberStatus.ACCEPTED))
+            leaving.exec_driver_sql("COMMIT")
+        await replacing
+        [member] = await registry.list_members(image_id)
+        assert (member.member_id, member.can_share, member.status) == ("answers", True, MemberStatus.ACCEPTED)
+        await registry.close()
+
+    asyncio.run(body())
+    database.close()
 
 
 # -- sums ----------------------------------------------------------------------------------------------
