@@ -65,7 +65,7 @@ Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 _SECONDS = orjson.OPT_NAIVE_UTC | orjson.OPT_OMIT_MICROSECONDS | orjson.OPT_UTC_Z
 
 
-def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = None, charset: str | None = None) -> web.Response:
     """An answer whose body is JSON; a time becomes whole seconds, UTC: ``2026-11-22T11:59:11Z``."""
     body = orjson.dumps(value, option=_SECONDS)
-    return web.Response(body=body, status=status, headers=headers, content_type="application/json")
+    return web.Response(body=body, status=status, headers=headers, content_type="application/json", charset=charset)

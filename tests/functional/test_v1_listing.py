@@ -285,3 +285,10 @@ def test_the_offset_of_a_time_counts(embedded: Service) -> None:
     for hours, wanted in ((-1, 1), (1, 0)):
         there = (made + datetime.timedelta(hours=5, seconds=hours * 60)).isoformat() + "+05:00"
         assert len(listed(embedded, f"name={image['name']}&changes-since={quote(there)}")) == wanted
+
+
+@pytest.mark.parametrize("path", ["images", "images/detail", "images/{id}/members", "shared-images/nobody"])
+def test_lists_say_their_charset(embedded: Service, path: str) -> None:
+    answer = embedded.ask("GET", f"/v1/{path.format(id=make(embedded)['id'])}")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json; charset=UTF-8")
+    assert put(embedded, make(embedded)["id"], name="x").headers["content-type"] == "application/json"

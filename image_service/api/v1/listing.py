@@ -24,12 +24,12 @@ HIDDEN_STATUSES = ("killed", "deleted", "pending_delete")
 
 async def index(call: Call) -> web.Response:
     """``GET /v1/images``: six keys each."""
-    return json_answer({"images": [headers.brief(image) for image in await _page(call)]})
+    return json_answer({"images": [headers.brief(image) for image in await _page(call)]}, charset="UTF-8")
 
 
 async def detail(call: Call) -> web.Response:
     """``GET /v1/images/detail``: eighteen keys each."""
-    return json_answer({"images": [headers.full(image) for image in await _page(call)]})
+    return json_answer({"images": [headers.full(image) for image in await _page(call)]}, charset="UTF-8")
 
 
 async def _page(call: Call) -> list[Image]:

@@ -20,7 +20,8 @@ async def _image(call: Call) -> Image:
 async def index(call: Call) -> web.Response:
     """``GET .../members``."""
     found = await members.listing(call.service.registry, call.context, await _image(call))
-    return json_answer({"members": [{"member_id": member.member_id, "can_share": member.can_share} for member in found]})
+    shown = [{"member_id": member.member_id, "can_share": member.can_share} for member in found]
+    return json_answer({"members": shown}, charset="UTF-8")
 
 
 async def replace(call: Call) -> web.Response:
@@ -70,4 +71,5 @@ async def no_get(_call: Call) -> Never:
 async def shared(call: Call) -> web.Response:
     """``/v1/shared-images/{member}``, whatever the method."""
     found = await members.shared_with(call.service.registry, call.context, call.params["member_id"])
-    return json_answer({"shared_images": [{"image_id": member.image_id, "can_share": member.can_share} for member in found]})
+    shown = [{"image_id": member.image_id, "can_share": member.can_share} for member in found]
+    return json_answer({"shared_images": shown}, charset="UTF-8")
