@@ -88,6 +88,10 @@ class LogFile:
             os.close(old)
         _write_all(self._fd, lines)
 
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self._fd)
+
 
 def _write_all(fd: int, lines: Lines) -> None:
     data = memoryview("".join(f"{text}\n" for _, text in lines).encode("utf-8", "backslashreplace"))
@@ -214,7 +218,10 @@ def setup(conf: cfg.ConfigOpts, program: str) -> None:
     if conf.use_syslog:
         syslog.openlog(program, syslog.LOG_PID, getattr(syslog, conf.syslog_log_facility.upper(), syslog.LOG_USER))
         targets.append(to_syslog)
-    _OUTPUT.targets, _OUTPUT.form = targets, Form(conf.use_json, conf.log_date_format)
+    before, _OUTPUT.targets, _OUTPUT.form = _OUTPUT.targets, targets, Form(conf.use_json, conf.log_date_format)
+    for target in before:
+        if isinstance(target, LogFile):
+            target.close()
     root = logging.getLogger()
     root.handlers = [_OUTPUT]
     root.setLevel(logging.DEBUG if conf.debug else logging.INFO if conf.verbose else logging.WARNING)

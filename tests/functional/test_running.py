@@ -210,6 +210,17 @@ def test_sighup_reloads_without_a_failed_request_and_transfers_go_on(server: Run
         eventually(lambda: len(server.workers()) == 2 and not server.workers() & before, "the old workers are gone")
 
 
+def test_a_reload_leaves_no_descriptor_behind(tmp_path: Path) -> None:
+    with running(tmp_path, f"log_file = {tmp_path}/api.log\nuse_stderr = True") as server:
+        server.start_and_wait()
+        assert server.process is not None
+        folder = Path(f"/proc/{server.process.pid}/fd")
+        for times in (2, 3, 4):
+            server.signal(signal.SIGHUP)
+            server.wait_ready(times)
+        assert sum(os.path.realpath(fd) == f"{tmp_path}/api.log" for fd in folder.iterdir()) == 1
+
+
 @pytest.mark.parametrize(
     ("default", "sentence"),
     [
