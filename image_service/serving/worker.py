@@ -90,6 +90,7 @@ class Worker(GunicornWebWorker):
             self._say(SERVING)
             with contextlib.suppress(asyncio.CancelledError):
                 await self._serve(runner)
+            self.alive = False  # Also where the master is gone: a signal must not cut what drains.
             await runner.drain(lambda: self._hurry, self.notify)
         finally:
             await runner.cleanup()

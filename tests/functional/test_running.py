@@ -273,6 +273,26 @@ def test_workers_end_when_their_master_was_killed(server: Running) -> None:
     assert refused(server)
 
 
+def test_sigterm_does_not_cut_transfers_of_workers_whose_master_was_killed(server: Running) -> None:
+    server.start_and_wait()
+    workers = server.workers()
+    assert server.process is not None
+    with SlowUpload(server, 8) as up:
+        up.send()
+        server.process.kill()
+        server.process.wait(PATIENCE)
+        try:
+            eventually(lambda: refused(server), "closed for new connections")
+            for pid in workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+            up.finish()
+        finally:
+            for pid in workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
 def test_a_service_whose_new_workers_cannot_start_goes_on(server: Running) -> None:
     server.start_and_wait()
     (server.folder / "registry.db").rename(server.folder / "elsewhere.db")
