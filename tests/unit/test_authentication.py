@@ -169,6 +169,11 @@ def test_image_registry_believes_the_same_headers(tmp_path: Path) -> None:
     assert ask(authenticate, request(CONFIRMED)) == [known()]
 
 
+def test_image_registry_has_no_users_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(cfg.Error, match="image-registry has the flavors empty and trusted-auth only"):
+        make_authenticator(configured(tmp_path, "[paste_deploy]\nflavor = http_basic\n", "glance-registry"))
+
+
 def test_addresses_that_are_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(cfg.Error, match="trusted_addresses"):
         make_authenticator(configured(tmp_path, TRUSTED.replace("10.0.0.0/8", "10.0.0.0/33")))

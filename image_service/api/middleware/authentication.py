@@ -50,6 +50,8 @@ def make_authenticator(conf: cfg.ConfigOpts) -> Authenticator:
     if "cach" in (given or ""):
         LOG.warning("flavor = %s: this release has no cache of images; the rest of the flavor works", given)
     if flavor == "http_basic":
+        if "http_basic" not in conf:
+            raise cfg.Error("[paste_deploy] flavor: image-registry has the flavors empty and trusted-auth only")
         from image_service.api.middleware.htpasswd import BasicAuthenticator
 
         return BasicAuthenticator(conf)
