@@ -179,7 +179,8 @@ class Master(Arbiter):
             for worker in self._present():
                 worker.retired = True
             self._use(old)
-        log.setup(old, self.app.name)
+        with contextlib.suppress(OSError):  # the log file cannot be opened anew: what is open goes on
+            log.setup(old, self.app.name)
         LOG.error("The configuration was not reloaded, the old one stays in use: %s", sentence)
         self._notifier.ready("The last reload was refused, see the log")
 

@@ -221,6 +221,21 @@ def test_a_reload_leaves_no_descriptor_behind(tmp_path: Path) -> None:
         assert sum(os.path.realpath(fd) == f"{tmp_path}/api.log" for fd in folder.iterdir()) == 1
 
 
+def test_a_reload_without_the_folder_of_the_log_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    with running(tmp_path, f"log_file = {tmp_path}/log/api.log\nuse_stderr = True") as server:
+        server.start_and_wait()
+        before = server.workers()
+        (tmp_path / "log").rename(tmp_path / "elsewhere")
+        server.signal(signal.SIGHUP)
+        eventually(lambda: "was not reloaded" in server.log, "refused")
+        assert server.ask("GET", "/v2/images")[0] == 200
+        (tmp_path / "elsewhere").rename(tmp_path / "log")
+        server.signal(signal.SIGHUP)
+        server.wait_ready(2)
+        eventually(lambda: not server.workers() & before, "the old workers are gone")
+
+
 @pytest.mark.parametrize(
     ("default", "sentence"),
     [
