@@ -105,7 +105,12 @@ _PRIORITIES = {10: syslog.LOG_DEBUG, 20: syslog.LOG_INFO, 30: syslog.LOG_WARNING
 def to_syslog(lines: Lines) -> None:
     """The system's log daemon."""
     for level, text in lines:
-        syslog.syslog(_PRIORITIES.get(level, syslog.LOG_INFO), text)
+        syslog.syslog(_PRIORITIES.get(level, syslog.LOG_INFO), _valid(text))
+
+
+def _valid(text: str) -> str:
+    """``text`` as it can be written: the server keeps bytes of headers that are no UTF-8 as lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Form:
@@ -120,7 +125,10 @@ class Form:
         if self._json:
             moment = datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             head = {"time": moment, "level": level, "pid": os.getpid(), "logger": logger, "request_id": request}
-            return orjson.dumps({**head, **fields}, default=str).decode()
+            try:
+                return orjson.dumps({**head, **fields}, default=str).decode()
+            except TypeError:
+                return orjson.dumps({**head, **{name: _valid(str(value)) for name, value in fields.items()}}).decode()
         words = " ".join(f"{name}={value}" for name, value in fields.items())
         head_text = f"{self._clock(int(when))}.{int(when % 1 * 1000):03} {level} pid={os.getpid()} logger={logger}"
         return f"{head_text} request_id={request or '-'} {words}"

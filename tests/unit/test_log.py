@@ -103,6 +103,15 @@ def test_json_is_one_object_a_line_also_with_a_trace(tmp_path: Path) -> None:
     assert "Traceback" in found["message"]
 
 
+def test_bytes_that_are_no_utf8_break_no_line(tmp_path: Path) -> None:
+    path = set_up(tmp_path, "use_json = True\nverbose = True")
+    log.event("access", "req-1", {"user": "J\udcfcrgen", "status": 200})
+    logging.getLogger("x").warning("J\udcfcrgen")
+    first, second = map(json.loads, path.read_text().splitlines())
+    assert (first["user"], second["message"]) == ("J\\udcfcrgen", "J\\udcfcrgen")
+    log.to_syslog([(logging.INFO, "J\udcfcrgen")])
+
+
 @pytest.mark.parametrize(("text", "levels"), [("", "iwe"), ("debug = True", "diwe"), ("verbose = False", "we")])
 def test_levels(tmp_path: Path, text: str, levels: str) -> None:
     path = set_up(tmp_path, text)
