@@ -23,12 +23,15 @@ def parse_bytes(text: str) -> int:
 class Limits:
     """The configured limits, read once; a negative count means no limit, ``storage`` 0 as well.
 
-    ``ValueError`` for a ``user_storage_quota`` that is no number of bytes.
+    ``cfg.Error`` for a ``user_storage_quota`` that is no number of bytes.
     """
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         self.image_size: int = conf.image_size_cap
-        self.storage = parse_bytes(conf.user_storage_quota)
+        try:
+            self.storage = parse_bytes(conf.user_storage_quota)
+        except ValueError as error:
+            raise cfg.Error(f"user_storage_quota: {error}.") from error
         self.counts: dict[str, int] = {
             "properties": conf.image_property_quota,
             "tags": conf.image_tag_quota,

@@ -100,6 +100,7 @@ def folders(conf: cfg.ConfigOpts) -> list[str]:
     for name, kind in _kinds_by_name(conf)[0].items():
         if kind == "file":
             with _in_section(conf, name) as options:
+                _mode(options.filesystem_store_file_perm)
                 found += [str(folder) for folder, _ in _folders_of(conf, name, options)]
     return found
 

@@ -360,6 +360,7 @@ def test_without_a_schema_it_ends_with_a_sentence(tmp_path: Path) -> None:
         ("[trusted_auth]\ntrusted_addresses = proxy\n[paste_deploy]\nflavor = trusted-auth", "trusted_addresses"),
         ("log_file = /nowhere/at/all/api.log", "/nowhere/at/all/api.log"),
         ("workers = 0", "workers"),
+        ("user_storage_quota = 5XB", "user_storage_quota"),
     ],
 )
 def test_what_cannot_serve_ends_with_a_sentence(tmp_path: Path, default: str, sentence: str) -> None:
