@@ -14,9 +14,9 @@ from aiohttp import web
 from oslo_config import cfg
 
 from image_service.api import health, receiving, v1, v2, versions
-from image_service.api.call import ApiSettings, Call
+from image_service.api.call import Call
 from image_service.api.middleware import errors
-from image_service.api.middleware.authentication import Authenticator, make_authenticator
+from image_service.api.middleware.authentication import make_authenticator
 from image_service.api.middleware.request_id import put_request_id, request_id_of
 from image_service.api.routing import split
 from image_service.errors import ImageServiceError
@@ -34,19 +34,20 @@ _ROUTES = {"v1": v1.ROUTES, "v2": v2.ROUTES}
 class ImageApi:
     """One application: dispatches a request and turns what goes wrong into an answer."""
 
-    def __init__(self, service: Service, settings: ApiSettings, authenticate: Authenticator) -> None:
+    def __init__(self, conf: cfg.ConfigOpts, service: Service) -> None:
+        self._conf = conf
         self._service = service
-        self._settings = settings
-        self._authenticate = authenticate
+        self._authenticate = make_authenticator(conf)
+        self._apis = [api for api, on in (("v2", conf.enable_v2_api), ("v1", conf.enable_v1_api)) if on]
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
         return await errors.guarded(request, self._answer(request))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        request["request_id"] = request_id_of(request, self._settings.max_request_id)
-        api, parts = versions.negotiate(self._settings.apis, split(request.raw_path), request.headers.get("Accept", ""))
-        call = Call(request, self._service, self._settings)
+        request["request_id"] = request_id_of(request, self._conf.max_request_id_length)
+        api, parts = versions.negotiate(self._apis, split(request.raw_path), request.headers.get("Accept", ""))
+        call = Call(request, self._service, self._conf)
         if api is None:
             return await self._outside(call, parts)
         if not parts:
@@ -63,7 +64,7 @@ class ImageApi:
         if parts == ["readiness"]:
             stores = {f"store:{store.name}": store.check for store in self._service.stores.all()}
             return await health.readiness(call.request, {"registry": self._service.registry.check} | stores)
-        return await versions.show(call)
+        return await versions.show(call, self._apis)
 
 
 def make_api_app(conf: cfg.ConfigOpts, registry: Registry, stores: Stores) -> web.Application:
@@ -78,7 +79,7 @@ def make_api_app(conf: cfg.ConfigOpts, registry: Registry, stores: Stores) -> we
         await registry.close()
         await stores.close()
 
-    api = ImageApi(service, ApiSettings(conf), make_authenticator(conf))
+    api = ImageApi(conf, service)
     app = web.Application(client_max_size=0)
     app.router.add_route("*", "/{path:.*}", api, expect_handler=receiving.expect)
     app.on_response_prepare.append(put_request_id)

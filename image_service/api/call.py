@@ -11,23 +11,9 @@ from aiohttp import web
 from oslo_config import cfg
 
 from image_service.context import RequestContext
+from image_service.model import Image
+from image_service.operations import images
 from image_service.operations.service import Service
-
-
-class ApiSettings:
-    """Options that only the HTTP face needs, read once. ``sendfile``: header name and path prefix, if a proxy sends the files."""
-
-    def __init__(self, conf: cfg.ConfigOpts) -> None:
-        header, _, prefix = conf.api.sendfile_header.partition(":")
-        self.sendfile = (header, prefix) if header else None
-        self.page_size: int = conf.limit_param_default
-        self.page_limit: int = conf.api_limit_max
-        self.public_endpoint = (conf.public_endpoint or "").rstrip("/")
-        self.show_direct_url: bool = conf.show_image_direct_url
-        self.proxy_headers: bool = conf.oslo_middleware.enable_proxy_headers_parsing
-        self.max_request_id: int = conf.max_request_id_length
-        self.apis = [api for api, on in (("v2", conf.enable_v2_api), ("v1", conf.enable_v1_api)) if on]
-
 
 _NOBODY = RequestContext()
 
@@ -38,22 +24,25 @@ class Call:
 
     request: web.Request
     service: Service
-    settings: ApiSettings
+    conf: cfg.ConfigOpts
     context: RequestContext = _NOBODY
     params: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def image_id(self) -> str:
-        """The image in the path."""
-        return self.params["image_id"]
+    async def image(self, *, v1: bool = False, deleted: bool = False) -> Image:
+        """The image in the path, if the asker may know of it (:func:`images.show`)."""
+        return await images.show(self.service, self.context, self.params["image_id"], v1=v1, deleted=deleted)
+
+    async def image_to_change(self, *, v1: bool = False) -> Image:
+        """The image in the path, if the asker may change it (:func:`images.to_change`)."""
+        return await images.to_change(self.service, self.context, self.params["image_id"], v1=v1)
 
     def endpoint(self) -> str:
         """The address of this service as the client wrote it, without a slash at the end."""
-        if self.settings.public_endpoint:
-            return self.settings.public_endpoint
+        if self.conf.public_endpoint:
+            return str(self.conf.public_endpoint).rstrip("/")
         request = self.request
         scheme, host = request.scheme, request.host
-        if self.settings.proxy_headers:
+        if self.conf.oslo_middleware.enable_proxy_headers_parsing:
             scheme = request.headers.get("X-Forwarded-Proto", scheme)
             host = request.headers.get("X-Forwarded-Host", host)
         return f"{scheme}://{host}"

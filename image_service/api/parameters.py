@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from oslo_config import cfg
+
 from image_service.errors import InvalidValue
 from image_service.registry.interface import SORT_KEYS, SortKey
 
@@ -35,9 +37,10 @@ def count(name: str, text: str) -> int:
     return value
 
 
-def page_length(limit: str | None, usual: int, most: int) -> int:
-    """How many images a page may have: ``usual`` when ``limit`` does not say."""
-    return min(usual if limit is None else count("limit", limit), most)
+def page_length(conf: cfg.ConfigOpts, limit: str | None) -> int:
+    """How many images a page may have: what ``limit`` says, within the options."""
+    wanted: int = conf.limit_param_default if limit is None else count("limit", limit)
+    return min(wanted, int(conf.api_limit_max))
 
 
 def sort_key(key: str, direction: str) -> SortKey:

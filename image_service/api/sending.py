@@ -19,8 +19,8 @@ from image_service.transfer.ranges import ByteRange
 
 async def send(call: Call, data: Bytes, headers: dict[str, str], part: ByteRange | None = None) -> web.StreamResponse:
     """Send all bytes, or ``part`` of them as a 206."""
-    if data.path is not None and call.settings.sendfile and "X-Sendfile-Type" in call.request.headers:
-        name, prefix = call.settings.sendfile
+    name, _, prefix = call.conf.api.sendfile_header.partition(":")
+    if data.path is not None and name and "X-Sendfile-Type" in call.request.headers:
         location = {name: prefix + quote(str(data.path))}
         return web.Response(headers=headers | location, content_type="application/octet-stream")
     offset, length = (part.start, part.length) if part else (0, data.size)

@@ -30,7 +30,7 @@ def _api(apis: Collection[str], name: str) -> str | None:
     return api if api in apis and name in (api, *VERSIONS[api]) else None
 
 
-async def show(call: Call) -> web.Response:
+async def show(call: Call, apis: Collection[str]) -> web.Response:
     """The versions document: 200 at ``/versions``, 300 at ``/`` and at every address that names no API."""
     if call.request.method == "OPTIONS":
         return web.Response(status=204, headers={"Allow": "GET"})
@@ -42,7 +42,7 @@ async def show(call: Call) -> web.Response:
             "links": [{"rel": "self", "href": f"{endpoint}/{api}/"}],
         }
         for api, names in VERSIONS.items()
-        if api in call.settings.apis
+        if api in apis
         for name in names
     ]
     return json_answer({"versions": versions}, 200 if split(call.request.raw_path)[0] == "versions" else 300)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Never
 
 from aiohttp import web
+from oslo_config import cfg
 
 from image_service.api.call import Call, json_answer
 from image_service.api.parameters import count, page_length, sort_key, time
@@ -34,8 +35,7 @@ async def detail(call: Call) -> web.Response:
 
 async def _page(call: Call) -> list[Image]:
     given = dict(call.request.query.items())  # of a repeated name the last counts
-    query = parse(given, call.context, call.settings.page_size, call.settings.page_limit)
-    return await call.service.registry.list_images(query)
+    return await call.service.registry.list_images(parse(given, call.context, call.conf))
 
 
 async def no_head(_call: Call) -> Never:
@@ -43,7 +43,7 @@ async def no_head(_call: Call) -> Never:
     raise MethodNotAllowed("HEAD is not possible here: use GET.", {"Allow": "GET"})
 
 
-def parse(given: Mapping[str, str], context: RequestContext, page_size: int, page_limit: int) -> ImageQuery:
+def parse(given: Mapping[str, str], context: RequestContext, conf: cfg.ConfigOpts) -> ImageQuery:
     """What a request asks for. ``InvalidValue`` for a value that makes no sense; unknown parameters are ignored."""
     equal: dict[str, str | int | bool | None] = {name: given[name] for name in _TEXTS if name in given}
     counts = {name: count(name, given[name]) for name in _COUNTS if name in given}
@@ -61,7 +61,7 @@ def parse(given: Mapping[str, str], context: RequestContext, page_size: int, pag
         deleted=False if since is None else None,
         exclude_statuses=HIDDEN_STATUSES if since is None else (),
         marker=_marker(given),
-        limit=page_length(given.get("limit"), page_size, page_limit),
+        limit=page_length(conf, given.get("limit")),
         sort=(sort_key(given.get("sort_key", "created_at"), given.get("sort_dir", "desc")),),
     )
 

@@ -9,17 +9,12 @@ from aiohttp import web
 from image_service.api.call import Call, json_answer
 from image_service.api.receiving import has_body, read_json
 from image_service.errors import InvalidValue, MethodNotAllowed
-from image_service.model import Image
-from image_service.operations import images, members
-
-
-async def _image(call: Call) -> Image:
-    return await images.show(call.service, call.context, call.image_id, v1=True)
+from image_service.operations import members
 
 
 async def index(call: Call) -> web.Response:
     """``GET .../members``."""
-    found = await members.listing(call.service.registry, call.context, await _image(call))
+    found = await members.listing(call.service.registry, call.context, await call.image(v1=True))
     shown = [{"member_id": member.member_id, "can_share": member.can_share} for member in found]
     return json_answer({"members": shown}, charset="UTF-8")
 
@@ -27,7 +22,7 @@ async def index(call: Call) -> web.Response:
 async def replace(call: Call) -> web.Response:
     """``PUT .../members``: these, and no others."""
     wanted, most = memberships(await read_json(call.request)), call.service.limits.counts["members"]
-    await members.replace_v1(call.service.registry, call.context, await _image(call), wanted, most)
+    await members.replace_v1(call.service.registry, call.context, await call.image(v1=True), wanted, most)
     return web.Response(status=204)
 
 
@@ -52,14 +47,14 @@ async def put(call: Call) -> web.Response:
         if not isinstance(member, dict):
             raise InvalidValue('The body must be {"member": {"can_share": true}}, or nothing.')
         can_share = _truth(member)
-    image, most = await _image(call), call.service.limits.counts["members"]
+    image, most = await call.image(v1=True), call.service.limits.counts["members"]
     await members.put_v1(call.service.registry, call.context, image, call.params["member_id"], can_share, most)
     return web.Response(status=204)
 
 
 async def remove(call: Call) -> web.Response:
     """``DELETE .../members/{id}``."""
-    await members.remove_v1(call.service.registry, call.context, await _image(call), call.params["member_id"])
+    await members.remove_v1(call.service.registry, call.context, await call.image(v1=True), call.params["member_id"])
     return web.Response(status=204)
 
 

@@ -9,7 +9,7 @@ from image_service.api.call import Call
 from image_service.api.receiving import media_type, stream
 from image_service.errors import InvalidValue, UnsupportedMediaType
 from image_service.model import UploadKind
-from image_service.operations import downloads, images, uploads
+from image_service.operations import downloads, uploads
 from image_service.transfer.ranges import ByteRange, parse_content_range, parse_range
 
 
@@ -25,7 +25,7 @@ async def upload(call: Call) -> web.Response:
     size = _declared_size(request.headers.get("x-openstack-image-size"), request.content_length)
     # Where stores have no names, nobody looks.
     store = request.headers.get("X-Image-Meta-Store") if call.service.stores.named else None
-    image = await images.to_change(call.service, call.context, call.image_id)
+    image = await call.image_to_change()
     await uploads.upload(call.service, image, uploads.Upload(stream(request), UploadKind.V2, size=size, store=store))
     return web.Response(status=204)
 
@@ -45,7 +45,7 @@ def _declared_size(declared: str | None, content_length: int | None) -> int | No
 async def download(call: Call) -> web.StreamResponse:
     """``GET``: all data, or one range of it; 204 while there is none."""
     request = call.request
-    image = await images.show(call.service, call.context, call.image_id)
+    image = await call.image()
     downloads.require_readable(call.context, image)
     if not image.locations:
         return web.Response(status=204)

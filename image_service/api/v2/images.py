@@ -54,7 +54,7 @@ def _link(call: Call, marker: str | None) -> str:
 
 async def show(call: Call) -> web.Response:
     """``GET /v2/images/{id}``."""
-    image = await images.show(call.service, call.context, call.image_id)
+    image = await call.image()
     return json_answer(wire.image(call, image))
 
 
@@ -81,7 +81,7 @@ async def patch(call: Call) -> web.Response:
     """``PATCH /v2/images/{id}``: all of the operations, or none."""
     kind = json_patch.require_media_type(call.request.headers.get("Content-Type", ""))
     operations = json_patch.parse(kind, await read_json(call.request))
-    image = await _to_change(call)
+    image = await call.image_to_change()
     attributes = {**image.properties, **{name: getattr(image, name) for name in schemas.BASE}}
     # openstacksdk takes stores for a property, and removes it with those that it replaces. Ours; Glance refuses.
     operations = [step for step in operations if (step.op, step.name) != ("remove", "stores")]
@@ -100,33 +100,29 @@ async def patch(call: Call) -> web.Response:
 
 async def delete(call: Call) -> web.Response:
     """``DELETE /v2/images/{id}``."""
-    await images.delete(call.service, await _to_change(call))
+    await images.delete(call.service, await call.image_to_change())
     return web.Response(status=204)
 
 
 async def deactivate(call: Call) -> web.Response:
     """``POST /v2/images/{id}/actions/deactivate``."""
-    await images.set_deactivated(call.service, await _to_change(call), True)
+    await images.set_deactivated(call.service, await call.image_to_change(), True)
     return web.Response(status=204)
 
 
 async def reactivate(call: Call) -> web.Response:
     """``POST /v2/images/{id}/actions/reactivate``."""
-    await images.set_deactivated(call.service, await _to_change(call), False)
+    await images.set_deactivated(call.service, await call.image_to_change(), False)
     return web.Response(status=204)
 
 
 async def add_tag(call: Call) -> web.Response:
     """``PUT /v2/images/{id}/tags/{tag}``: idempotent."""
-    await images.add_tag(call.service, await _to_change(call), call.params["tag"])
+    await images.add_tag(call.service, await call.image_to_change(), call.params["tag"])
     return web.Response(status=204)
 
 
 async def remove_tag(call: Call) -> web.Response:
     """``DELETE /v2/images/{id}/tags/{tag}``: 404 for a tag that is not there."""
-    await images.remove_tag(call.service, await _to_change(call), call.params["tag"])
+    await images.remove_tag(call.service, await call.image_to_change(), call.params["tag"])
     return web.Response(status=204)
-
-
-async def _to_change(call: Call) -> Image:
-    return await images.to_change(call.service, call.context, call.image_id)

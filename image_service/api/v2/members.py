@@ -10,12 +10,7 @@ from image_service.api.call import Call, json_answer
 from image_service.api.receiving import read_json
 from image_service.api.v2 import wire
 from image_service.errors import InvalidValue
-from image_service.model import Image
-from image_service.operations import images, members
-
-
-async def _image(call: Call) -> Image:
-    return await images.show(call.service, call.context, call.image_id)
+from image_service.operations import members
 
 
 async def _object(call: Call, name: str) -> Any:
@@ -28,31 +23,31 @@ async def _object(call: Call, name: str) -> Any:
 
 async def index(call: Call) -> web.Response:
     """``GET``: all members for the owner, else only the asker itself."""
-    found = await members.listing_v2(call.service.registry, call.context, await _image(call))
+    found = await members.listing_v2(call.service.registry, call.context, await call.image())
     return json_answer({"members": [wire.member(member) for member in found], "schema": "/v2/schemas/members"})
 
 
 async def add(call: Call) -> web.Response:
     """``POST {"member": ID}``: 200 with the member, not 201."""
     member_id, most = await _object(call, "member"), call.service.limits.counts["members"]
-    made = await members.add_v2(call.service.registry, call.context, await _image(call), member_id, most)
+    made = await members.add_v2(call.service.registry, call.context, await call.image(), member_id, most)
     return json_answer(wire.member(made))
 
 
 async def show(call: Call) -> web.Response:
     """``GET`` of one."""
-    image = await _image(call)
+    image = await call.image()
     return json_answer(wire.member(await members.show_v2(call.service.registry, call.context, image, call.params["member_id"])))
 
 
 async def answer(call: Call) -> web.Response:
     """``PUT {"status": accepted}``: what the member says."""
     status = await _object(call, "status")
-    image, member_id = await _image(call), call.params["member_id"]
+    image, member_id = await call.image(), call.params["member_id"]
     return json_answer(wire.member(await members.answer_v2(call.service.registry, call.context, image, member_id, status)))
 
 
 async def remove(call: Call) -> web.Response:
     """``DELETE``."""
-    await members.remove_v2(call.service.registry, call.context, await _image(call), call.params["member_id"])
+    await members.remove_v2(call.service.registry, call.context, await call.image(), call.params["member_id"])
     return web.Response(status=204)

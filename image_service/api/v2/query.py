@@ -45,7 +45,7 @@ def parse(call: Call) -> ImageQuery:
         size_max=integer("size_max", last["size_max"]) if "size_max" in last else None,
         times=tuple(times),
         marker=last.get("marker"),
-        limit=page_length(last.get("limit"), call.settings.page_size, call.settings.page_limit),
+        limit=page_length(call.conf, last.get("limit")),
         sort=_sort(*(given.getall(name, []) for name in ("sort", "sort_key", "sort_dir"))),
         exclude_statuses=("deleted", "pending_delete"),
     )

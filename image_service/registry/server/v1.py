@@ -51,8 +51,7 @@ class RegistryV1:
 
     async def _list(self, request: web.Request) -> list[Image]:
         given = dict(request.query.items())  # of a repeated name the last counts
-        query = parse(given, request["context"], self._conf.limit_param_default, self._conf.api_limit_max)
-        return await self._registry.list_images(query)
+        return await self._registry.list_images(parse(given, request["context"], self._conf))
 
     async def show(self, request: web.Request) -> web.Response:
         """``GET /images/{id}``; an administrator sees deleted ones, too."""
@@ -144,12 +143,12 @@ class RegistryV1:
         return _json({"shared_images": [{"image_id": m.image_id, "can_share": m.can_share} for m in found]})
 
 
-def parse(given: Mapping[str, str], context: RequestContext, page_size: int, page_limit: int) -> ImageQuery:
+def parse(given: Mapping[str, str], context: RequestContext, conf: cfg.ConfigOpts) -> ImageQuery:
     """The query of a list (contract A.10, B.3): as in API v1, and ``deleted`` for an administrator. ``InvalidValue``."""
     # A number that is none is a number that no image has.
     nobodys = {name: -1 for name in ("min_ram", "min_disk") if not given.get(name, "0").isdecimal()}
     known = {name: value for name, value in given.items() if name not in nobodys}
-    asked = listing.parse(known, context, page_size, page_limit)
+    asked = listing.parse(known, context, conf)
     # A glance-api always says what it wants; who does not gets what a plain user sees.
     public = listing.flag(given, "is_public") if "is_public" in given else True
     asked = replace(asked, visible=policy.visible_v1(context, public, given=True), equal={**asked.equal, **nobodys})
