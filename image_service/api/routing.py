@@ -7,55 +7,37 @@ Glance sends.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import re
 from urllib.parse import unquote
 
 from image_service.api.call import Handler
 from image_service.errors import InvalidValue, MethodNotAllowed, NotFound
 
 
-class _Route(NamedTuple):
-    parts: list[str]
-    methods: dict[str, Handler]
-
-
 class Routes:
     """The addresses of one API version."""
 
     def __init__(self) -> None:
-        self._by_length: dict[int, list[_Route]] = {}
+        self._routes: list[tuple[re.Pattern[str], dict[str, Handler]]] = []
 
     def add(self, pattern: str, **methods: Handler) -> None:
         """``add("images/{image_id}", GET=show, DELETE=remove)``; ``ANY`` answers every other method.
 
         Of two patterns that fit an address the one that was added first counts.
         """
-        parts = pattern.split("/")
-        self._by_length.setdefault(len(parts), []).append(_Route(parts, methods))
+        self._routes.append((re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", pattern)), methods))
 
     def find(self, method: str, parts: list[str]) -> tuple[Handler, dict[str, str]]:
         """The handler and the variable parts. ``NotFound``, ``MethodNotAllowed``, ``InvalidValue`` for undecodable bytes."""
-        for route in self._by_length.get(len(parts), ()):
-            params = _match(route.parts, parts)
-            if params is not None:
-                break
-        else:
-            raise NotFound("There is nothing at this address.")
-        handler = route.methods.get(method) or route.methods.get("ANY")
-        if handler is None:
-            allowed = ", ".join(route.methods)
-            raise MethodNotAllowed(f"{method} is not possible here: use {allowed}.", {"Allow": allowed})
-        return handler, params
-
-
-def _match(pattern: list[str], parts: list[str]) -> dict[str, str] | None:
-    params = {}
-    for wanted, part in zip(pattern, parts, strict=True):
-        if wanted.startswith("{") and part:
-            params[wanted[1:-1]] = _decoded(part)
-        elif wanted != part:
-            return None
-    return params
+        path = "/".join(parts)
+        for pattern, methods in self._routes:
+            if found := pattern.fullmatch(path):
+                handler = methods.get(method) or methods.get("ANY")
+                if handler is None:
+                    allowed = ", ".join(methods)
+                    raise MethodNotAllowed(f"{method} is not possible here: use {allowed}.", {"Allow": allowed})
+                return handler, {name: _decoded(part) for name, part in found.groupdict().items()}
+        raise NotFound("There is nothing at this address.")
 
 
 def _decoded(part: str) -> str:
