@@ -153,10 +153,10 @@ async def change(service: Service, context: RequestContext, image: Image, wanted
     return await service.registry.update_image(image.id, difference, from_status=same)
 
 
-_OF_THE_BYTES = frozenset({"disk_format", "container_format", "size", "checksum"})
+_OF_THE_BYTES = frozenset({"status", "disk_format", "container_format", "size", "checksum"})
 _CHANGEABLE = (
     "name", "owner", "visibility", "disk_format", "container_format", "min_disk", "min_ram",
-    "protected", "os_hidden", "size", "checksum",
+    "protected", "os_hidden", "status", "size", "checksum",
 )  # fmt: skip
 
 
@@ -166,6 +166,7 @@ def _difference(old: Image, new: Image) -> ImageChange:
         set_properties={name: value for name, value in new.properties.items() if (name, value) not in old.properties.items()},
         remove_properties=tuple(name for name in old.properties if name not in new.properties),
         tags=new.tags if set(new.tags) != set(old.tags) else None,
+        locations=new.locations if new.locations != old.locations else None,
     )
 
 

@@ -6,7 +6,6 @@ behind.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,15 +14,11 @@ from aiohttp import web
 
 from image_service.api import sending
 from image_service.api.call import Call, json_answer
-from image_service.api.v1 import body, headers
+from image_service.api.v1 import headers, sources
 from image_service.api.v1.headers import Metadata
 from image_service.errors import Conflict, Forbidden, InvalidValue, NotFound
 from image_service.model import Image, Status, Visibility
-from image_service.operations import downloads, images, located, uploads
-from image_service.registry.interface import ImageChange
-
-Keep = Callable[[Image], Awaitable[Image]]
-"""Registers a new image, or changes one that is there."""
+from image_service.operations import downloads, images
 
 _SET_BY_CLIENT = ("name", "disk_format", "container_format", "min_ram", "min_disk", "protected", "size", "checksum")
 
@@ -57,74 +52,37 @@ async def delete(call: Call) -> web.Response:
 async def create(call: Call) -> web.Response:
     """``POST``: metadata, and at most one source of bytes."""
     metadata = headers.parse(call.request)
-    source = body.source_of(call, metadata)
-    body.require_type(call, source)
+    source = sources.source_of(call, metadata)
+    sources.require_type(call, source)
     image = _new_image(call, metadata)
-    keep = partial(images.create, call.service, call.context)
-    if source == "location":
+    if source == "body":
         images.require_formats(image)
-        location, size = await located.find(call.service, metadata.fields["location"], image.size)
-        made = await keep(replace(image, status=Status.ACTIVE, size=size, locations=[location]))
-    elif source == "copy_from":
-        made = await _copy(call, metadata, image, keep)
-    elif source == "body":
-        images.require_formats(image)
-        made = await _upload(call, metadata, image, keep)
-    else:
+    elif source is None:
         if metadata.text("store"):
             call.service.stores.get(metadata.fields["store"])
         # What is said to have no bytes has all of them, and what is of unknown size has the size 0 (contract A.7).
-        made = await keep(replace(image, status=Status.ACTIVE) if image.size == 0 else replace(image, size=image.size or 0))
-    return _answer(call, made, 201)
+        image = replace(image, status=Status.ACTIVE) if image.size == 0 else replace(image, size=image.size or 0)
+    keep = partial(images.create, call.service, call.context)
+    return _answer(call, await sources.keep_with_bytes(call, metadata, source, image, keep), 201)
 
 
 async def update(call: Call) -> web.Response:
     """``PUT``: metadata; for a queued image also its bytes or where they are."""
     metadata = headers.parse(call.request)
-    source = body.source_of(call, metadata)
+    source = sources.source_of(call, metadata)
     image = await call.image_to_change(v1=True)
     _check_update(image, metadata, source)
-    body.require_type(call, source)
+    sources.require_type(call, source)
     wanted = _with(call, image, metadata)
     if metadata.purge_properties and source != "body":
         wanted = replace(wanted, properties=metadata.properties)
     keep = partial(images.change, call.service, call.context, image)
-    if source == "location":
-        images.require_formats(wanted)
-        location, size = await located.find(call.service, metadata.fields["location"], metadata.fields.get("size"))
-        changed = await keep(replace(wanted, size=size))
-        found = ImageChange({"status": Status.ACTIVE}, locations=[location])
-        changed = await call.service.registry.update_image(changed.id, found, from_status={Status.QUEUED})
-    elif source == "copy_from":
-        changed = await _copy(call, metadata, wanted, keep)
-    elif source == "body":
-        changed = await _upload(call, metadata, wanted, keep)
-    else:
-        changed = await keep(wanted)
-    return _answer(call, changed, 200)
+    return _answer(call, await sources.keep_with_bytes(call, metadata, source, wanted, keep), 200)
 
 
 def _answer(call: Call, image: Image, status: int) -> web.Response:
     location = {"Location": f"{call.endpoint()}/v1/images/{image.id}"} if status == 201 else {}
     return json_answer({"image": headers.full(image)}, status, headers.etag(image) | location)
-
-
-async def _upload(call: Call, metadata: Metadata, image: Image, keep: Keep) -> Image:
-    """Register what is said of the image, and take the body for its bytes."""
-    await body.check_size(call, metadata, image.owner)
-    store = uploads.writable_store(call.service, metadata.text("store"))
-    return await body.upload(call, await keep(image), store.name)
-
-
-async def _copy(call: Call, metadata: Metadata, image: Image, keep: Keep) -> Image:
-    """Register what is said of the image, and fetch its bytes after the answer."""
-    url = metadata.fields["copy_from"]
-    _, size = await located.find(call.service, url, None)
-    store = uploads.writable_store(call.service, metadata.text("store"))
-    await call.service.limits.room_for(call.service.registry, image.owner, size)
-    kept = await keep(replace(image, size=size))
-    await located.copy_later(call.service, kept, url, store, metadata.text("checksum"))
-    return kept
 
 
 def _new_image(call: Call, metadata: Metadata) -> Image:
