@@ -142,8 +142,12 @@ def require_closed_door(conf: cfg.ConfigOpts, addresses: Iterable[Any] | None = 
 
 def asks_nobody(conf: cfg.ConfigOpts) -> bool:
     """Whether the flavor lets everybody in."""
-    words = (conf.paste_deploy.flavor or "").strip().split("+")
-    return not [word for word in words if word not in ("", "caching", "cachemanagement")]
+    return not without_caches(conf.paste_deploy.flavor)
+
+
+def without_caches(flavor: str | None) -> str:
+    """A flavor without the parts of Glance's flavors that add a cache of images, not a way of asking who it is."""
+    return "+".join(word for word in (flavor or "").strip().split("+") if word not in ("caching", "cachemanagement"))
 
 
 def is_loopback(host: str) -> bool:

@@ -21,9 +21,8 @@ from typing import Literal
 from oslo_config import cfg
 
 from image_service import config, config_check, log
-from image_service.api.middleware.authentication import base_flavor
-from image_service.api.middleware.identities import parse_identities, parse_passwords
-from image_service.api.middleware.trusted import parse_networks
+from image_service.api.middleware.authentication import base_flavor, parse_networks
+from image_service.api.middleware.http_basic import parse_identities, parse_passwords
 from image_service.operations.quota import Limits
 from image_service.registry.engine import database_url
 from image_service.registry.secret import make_secret, read_secret

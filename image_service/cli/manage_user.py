@@ -21,7 +21,7 @@ import orjson
 from oslo_config import cfg
 
 from image_service import config
-from image_service.api.middleware.identities import LONGEST_PASSWORD, parse_identities
+from image_service.api.middleware.http_basic import LONGEST_PASSWORD, parse_identities
 from image_service.errors import Conflict, InvalidValue, NotFound
 
 SHORTEST_PASSWORD = 8

@@ -28,9 +28,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_is_a_small_qcow2(image: Path) -> None:
-    told = subprocess.run(
-        ["qemu-img", "info", "--output=json", image], capture_output=True, text=True, check=True
-    )
+    told = subprocess.run(["qemu-img", "info", "--output=json", image], capture_output=True, text=True, check=True)
     assert json.loads(told.stdout)["format"] == "qcow2"
     assert 5 << 20 < image.stat().st_size < 20 << 20
     assert [path.name for path in image.parent.iterdir()] == [image.name]

@@ -18,10 +18,9 @@ from aiohttp.test_utils import make_mocked_request
 from oslo_config import cfg
 
 from image_service import config
-from image_service.api.middleware import htpasswd
+from image_service.api.middleware import http_basic
 from image_service.api.middleware.authentication import Authenticator, base_flavor, make_authenticator
-from image_service.api.middleware.htpasswd import matches, nobodys_hash
-from image_service.api.middleware.identities import parse_identities, parse_passwords
+from image_service.api.middleware.http_basic import matches, nobodys_hash, parse_identities, parse_passwords
 from image_service.api.middleware.request_id import request_id_of
 from image_service.context import RequestContext
 from image_service.errors import HeaderTooLarge, NotAuthenticated, ServiceUnavailable
@@ -328,7 +327,7 @@ def test_a_password_is_checked_once_and_then_remembered(tmp_path: Path, users: U
         checks.append(password)
         return matches(password, stored)
 
-    monkeypatch.setattr(htpasswd, "matches", counted)
+    monkeypatch.setattr(http_basic, "matches", counted)
 
     async def story() -> None:
         authenticate = make_authenticator(configured(tmp_path, users.text))
@@ -347,7 +346,7 @@ def test_who_guesses_cannot_pile_up_work(tmp_path: Path, users: Users, monkeypat
         time.sleep(0.01)
         return False
 
-    monkeypatch.setattr(htpasswd, "matches", slow)
+    monkeypatch.setattr(http_basic, "matches", slow)
 
     async def story() -> list[Any]:
         authenticate = make_authenticator(configured(tmp_path, users.text))

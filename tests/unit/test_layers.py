@@ -1,9 +1,9 @@
 """The floors of the house (docs/architecture.md): an import runs downwards or stays on its floor, never up.
 
-    cli, api, registry.server, serving     who is spoken to
-    operations                             what can be done to images
-    transfer, registry, store              bytes in motion, what is known, where bytes are kept
-    model, context, config, config_check, errors, faults, log
+cli, api, registry.server, serving     who is spoken to
+operations                             what can be done to images
+transfer, registry, store              bytes in motion, what is known, where bytes are kept
+model, context, config, config_check, errors, faults, log
 """
 
 from __future__ import annotations

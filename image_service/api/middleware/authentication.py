@@ -1,8 +1,8 @@
 """Who asks: the way that ``[paste_deploy] flavor`` chooses (contract A.15, A.16, C.20).
 
     ''            nobody is asked; everybody is administrator
-    http_basic    user and password, from an htpasswd file                  htpasswd.py
-    trusted-auth  a proxy in front has asked, and says so in headers        trusted.py
+    http_basic    user and password, from an htpasswd file                  http_basic.py
+    trusted-auth  a proxy in front has asked, and says so in headers
 
 An authenticator is called once a request. It returns the context or raises ``NotAuthenticated``.
 """
@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from aiohttp import web
 from oslo_config import cfg
 
+from image_service.config_check import without_caches
 from image_service.context import RequestContext
 from image_service.errors import NotAuthenticated
 
 LOG = logging.getLogger(__name__)
 
 Authenticator = Callable[[web.BaseRequest], Awaitable[RequestContext]]
+Networks = tuple[IPv4Network | IPv6Network, ...]
 
 FLAVORS = ("", "http_basic", "trusted-auth")
-# Parts of Glance's flavors that add a cache of images, not a way of asking who it is.
-CACHES = frozenset({"caching", "cachemanagement"})
 
 
 def base_flavor(flavor: str | None) -> str:
@@ -32,7 +34,7 @@ def base_flavor(flavor: str | None) -> str:
 
     Raises ``cfg.Error`` with the names that there are.
     """
-    base = "+".join(word for word in (flavor or "").strip().split("+") if word not in CACHES)
+    base = without_caches(flavor)
     if base.startswith("keystone"):
         raise cfg.Error(
             "[paste_deploy] flavor = keystone: this release does not ask Keystone. Use http_basic (a file of"
@@ -52,12 +54,10 @@ def make_authenticator(conf: cfg.ConfigOpts) -> Authenticator:
     if flavor == "http_basic":
         if "http_basic" not in conf:
             raise cfg.Error("[paste_deploy] flavor: image-registry has the flavors empty and trusted-auth only")
-        from image_service.api.middleware.htpasswd import BasicAuthenticator
+        from image_service.api.middleware.http_basic import BasicAuthenticator
 
         return BasicAuthenticator(conf)
     if flavor == "trusted-auth":
-        from image_service.api.middleware.trusted import TrustedAuthenticator
-
         return TrustedAuthenticator(conf)
     return nobody_is_asked
 
@@ -67,28 +67,74 @@ async def nobody_is_asked(request: web.BaseRequest) -> RequestContext:
     return RequestContext(is_admin=True, request_id=request.get("request_id", ""))
 
 
-class Contexts:
-    """Contexts of requests, as the options say what a role and a project mean and whether nobody may look."""
+# -- contexts --
+
+
+def known(
+    conf: cfg.ConfigOpts, request: web.BaseRequest, user: str | None, project: str | None, roles: frozenset[str]
+) -> RequestContext:
+    """Who is known, as the options say what a role and a project mean; ``roles`` in lower case."""
+    return RequestContext(
+        user=user,
+        project=project if conf.owner_is_tenant else user,
+        roles=roles,
+        is_admin=conf.admin_role.lower() in roles,
+        authenticated=True,
+        request_id=request.get("request_id", ""),
+    )
+
+
+def anonymous(conf: cfg.ConfigOpts, request: web.BaseRequest, refusal: NotAuthenticated) -> RequestContext:
+    """Who may be nobody may look (``allow_anonymous_access``; image-registry has none); else ``refusal`` is raised."""
+    if not ("allow_anonymous_access" in conf and conf.allow_anonymous_access):
+        raise refusal
+    return RequestContext(read_only=True, request_id=request.get("request_id", ""))
+
+
+# -- trusted-auth --
+
+
+def parse_networks(addresses: list[str]) -> Networks:
+    """Addresses and networks as the configuration lists them. Raises ``cfg.Error`` for what is neither."""
+    try:
+        return tuple(ip_network(address.strip(), strict=False) for address in addresses)
+    except ValueError as error:
+        raise cfg.Error(f"[trusted_auth] trusted_addresses: {error}.") from error
+
+
+class TrustedAuthenticator:
+    """Reads the headers of a proxy in front that has checked who asks (contract A.16, C.20).
+
+        X-Identity-Status: Confirmed
+        X-User-Id, X-Project-Id or X-Tenant-Id, X-Roles (with commas)
+
+    Anybody can write such headers, so they are believed from the addresses of ``[trusted_auth] trusted_addresses`` only.
+    """
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
-        self._admin_role = conf.admin_role.lower()
-        self._owner_is_tenant = conf.owner_is_tenant
-        # image-registry has no anonymous access.
-        self._allow_anonymous = "allow_anonymous_access" in conf and conf.allow_anonymous_access
+        networks = parse_networks(conf.trusted_auth.trusted_addresses)
+        self._trusts = lru_cache(maxsize=4096)(lambda address: _within(address, networks))
+        self._conf = conf
 
-    def known(self, request: web.BaseRequest, user: str | None, project: str | None, roles: frozenset[str]) -> RequestContext:
-        """Who is known; ``roles`` in lower case."""
-        return RequestContext(
-            user=user,
-            project=project if self._owner_is_tenant else user,
-            roles=roles,
-            is_admin=self._admin_role in roles,
-            authenticated=True,
-            request_id=request.get("request_id", ""),
-        )
+    async def __call__(self, request: web.BaseRequest) -> RequestContext:
+        """The identity in the headers; without one, anonymous or ``NotAuthenticated``."""
+        headers = request.headers
+        if not self._trusts(request.remote):
+            sentence = f"Identity headers are not believed from {request.remote}: ask through the proxy in front."
+            return anonymous(self._conf, request, NotAuthenticated(sentence))
+        if headers.get("X-Identity-Status") != "Confirmed":
+            sentence = "The request has no confirmed identity. Log in at the service in front."
+            return anonymous(self._conf, request, NotAuthenticated(sentence))
+        user, project = headers.get("X-User-Id") or None, headers.get("X-Project-Id") or headers.get("X-Tenant-Id") or None
+        roles = frozenset(word.strip().lower() for word in headers.get("X-Roles", "").split(",")) - {""}
+        return known(self._conf, request, user, project, roles)
 
-    def anonymous(self, request: web.BaseRequest, refusal: NotAuthenticated) -> RequestContext:
-        """Who may be nobody may look (``allow_anonymous_access``); else ``refusal`` is raised."""
-        if not self._allow_anonymous:
-            raise refusal
-        return RequestContext(read_only=True, request_id=request.get("request_id", ""))
+
+def _within(address: str | None, networks: Networks) -> bool:
+    try:
+        found = ip_address((address or "").partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    return any(found in network for network in networks)

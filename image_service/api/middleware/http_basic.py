@@ -3,6 +3,11 @@
 bcrypt takes a quarter of a second on purpose. So it runs in threads, few of them; what it said is remembered for a while under a
 keyed hash of user, password and stored hash (a new password or a removed user counts at once); many requests that come with the
 same password wait for one check. An unknown user takes as long as a known one.
+
+Both files are as ``image-manage user`` writes them, and are read again after a change:
+
+    htpasswd           alice:$2b$12$...           as htpasswd -B writes it, and oslo.middleware reads it
+    identities.json    {"alice": {"project": "p1", "roles": ["member"], "disabled": false}}
 """
 
 from __future__ import annotations
@@ -16,30 +21,118 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import bcrypt
+import orjson
 from aiohttp import web
 from oslo_config import cfg
 
-from image_service.api.middleware.authentication import Contexts
-from image_service.api.middleware.identities import LONGEST_PASSWORD, Identity, WatchedFile, parse_identities, parse_passwords
+from image_service.api.middleware.authentication import anonymous, known
 from image_service.context import RequestContext
 from image_service.errors import NotAuthenticated, ServiceUnavailable
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
+BCRYPT_PREFIXES = ("$2a$", "$2b$", "$2y$")
+LONGEST_PASSWORD = 72
+"""bcrypt looks at this many bytes of a password, no more."""
 REMEMBER_WRONG = 5.0
 MOST_REMEMBERED = 10_000
 MOST_WAITING = 100
 """Checks that may wait for a thread: who guesses passwords must not pile up work without end."""
 
 
+# -- the files --
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a user may be besides his name. ``roles`` are lower case."""
+
+    project: str | None = None
+    roles: frozenset[str] = frozenset()
+    disabled: bool = False
+
+
+def parse_passwords(text: str) -> dict[str, bytes]:
+    """User -> bcrypt hash. Raises ``ValueError`` for a line of another form."""
+    found: dict[str, bytes] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        user, colon, hashed = line.strip().partition(":")
+        if not user or not colon or not hashed.startswith(BCRYPT_PREFIXES):
+            raise ValueError(f"line {number} is not USER:HASH with a bcrypt hash ($2y$...); htpasswd -B makes one")
+        found[user] = hashed.partition(":")[0].encode()
+    return found
+
+
+def parse_identities(text: str) -> dict[str, Identity]:
+    """User -> identity. Raises ``ValueError`` for another form."""
+    raw = orjson.loads(text or "{}")
+    if not isinstance(raw, dict):
+        raise ValueError('it must be an object: {"USER": {"project": "...", "roles": ["..."]}}')
+    return {user: _identity(user, entry) for user, entry in raw.items()}
+
+
+def _identity(user: str, entry: Any) -> Identity:
+    project, roles = (entry.get("project"), entry.get("roles", [])) if isinstance(entry, dict) else (None, None)
+    if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
+        raise ValueError(f'the entry of {user} must be {{"project": "...", "roles": ["..."]}}')
+    if not isinstance(project, str | None):
+        raise ValueError(f"the project of {user} must be a text")
+    return Identity(project, frozenset(role.lower() for role in roles), bool(entry.get("disabled", False)))
+
+
+class WatchedFile(Generic[T]):
+    """The parsed content of ``path``, as it is now.
+
+    Looking costs one stat. A file that cannot be read counts as empty, so that removing it shuts everybody out; a file whose
+    content is wrong (somebody is editing it) leaves what was read before. ``parse`` raises ``ValueError`` for wrong content.
+    """
+
+    def __init__(self, path: str, parse: Callable[[str], dict[str, T]]) -> None:
+        """Read it for the first time. Raises ``OSError`` or ``ValueError``."""
+        self.path = path
+        self._parse = parse
+        self._seen: tuple[int, int, int] | None = self._look()
+        self._content = self._read()
+
+    def content(self) -> dict[str, T]:
+        """What is in the file; read again when its time, inode or size is another one."""
+        try:
+            now = self._look()
+            if now != self._seen:
+                self._seen = now
+                self._content = self._read()
+                LOG.info("%s was changed and read again", self.path)
+        except OSError as error:
+            if self._content:
+                LOG.error("%s cannot be read, so nobody in it is known: %s", self.path, error)
+            self._content, self._seen = {}, None
+        except ValueError as error:
+            LOG.error("%s is wrong, what was read before stays: %s", self.path, error)
+        return self._content
+
+    def _look(self) -> tuple[int, int, int]:
+        found = os.stat(self.path)
+        return found.st_mtime_ns, found.st_ino, found.st_size
+
+    def _read(self) -> dict[str, T]:
+        with open(self.path, encoding="utf-8") as file:
+            return self._parse(file.read())
+
+
+# -- the check --
+
+
 class Passwords:
     """Says whether a password is right. ``remember`` is in seconds."""
 
-    def __init__(self, file: WatchedFile[dict[str, bytes]], remember: float) -> None:
+    def __init__(self, file: WatchedFile[bytes], remember: float) -> None:
         self._file = file
         self._remember = remember
         self._key = os.urandom(32)
@@ -103,7 +196,7 @@ class BasicAuthenticator:
         self._identities = _watched("[http_basic] identity_file", identity_file, parse_identities)
         self._passwords = Passwords(passwords, conf.http_basic.cache_time)
         self._challenge = {"WWW-Authenticate": 'Basic realm="{}"'.format(conf.http_basic.realm.replace('"', ""))}
-        self._contexts = Contexts(conf)
+        self._conf = conf
 
     async def __call__(self, request: web.BaseRequest) -> RequestContext:
         """The identity of the user in ``Authorization``; ``NotAuthenticated`` with the header that makes clients ask for a
@@ -111,14 +204,14 @@ class BasicAuthenticator:
         """
         header = request.headers.get("Authorization")
         if header is None:
-            return self._contexts.anonymous(request, self._refusal("Give a user and a password (HTTP Basic)."))
+            return anonymous(self._conf, request, self._refusal("Give a user and a password (HTTP Basic)."))
         user, password = self._credentials(header)
         identity = self._identities.content().get(user, Identity())
         right = await self._passwords.check(user, password)
         if not right or identity.disabled:
             LOG.warning("Wrong password, or no such user: %r from %s", user[:64], request.remote)
             raise self._refusal("The user or the password is wrong.")
-        return self._contexts.known(request, user, identity.project, identity.roles)
+        return known(self._conf, request, user, identity.project, identity.roles)
 
     def _refusal(self, sentence: str) -> NotAuthenticated:
         return NotAuthenticated(sentence, self._challenge)
@@ -134,9 +227,9 @@ class BasicAuthenticator:
         raise self._refusal("The header Authorization must be: Basic, and base64 of USER:PASSWORD.")
 
 
-def _watched(option: str, path: str, parse: Callable[[str], dict[str, T]]) -> WatchedFile[dict[str, T]]:
+def _watched(option: str, path: str, parse: Callable[[str], dict[str, T]]) -> WatchedFile[T]:
     try:
-        return WatchedFile(path, parse, {})
+        return WatchedFile(path, parse)
     except (OSError, ValueError) as error:
         hint = "Make the first user with: image-manage user add NAME --project PROJECT --role admin"
         raise cfg.Error(f"{option}: {error}. {hint}") from error
