@@ -14,7 +14,7 @@ from aiohttp import web
 from oslo_config import cfg
 
 from image_service.api import health, receiving, v1, v2, versions
-from image_service.api.call import Call
+from image_service.api.call import Call, endpoint
 from image_service.api.middleware import errors
 from image_service.api.middleware.authentication import make_authenticator
 from image_service.api.middleware.request_id import put_request_id, request_id_of
@@ -47,24 +47,23 @@ class ImageApi:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         request["request_id"] = request_id_of(request, self._conf.max_request_id_length)
         api, parts = versions.negotiate(self._apis, split(request.raw_path), request.headers.get("Accept", ""))
-        call = Call(request, self._service, self._conf)
         if api is None:
-            return await self._outside(call, parts)
+            return await self._outside(request, parts)
         if not parts:
-            return web.Response(status=302, headers={"Location": f"{call.endpoint()}/{api}/"})
-        call.context = request["context"] = await self._authenticate(request)
-        handler, call.params = _ROUTES[api].find(request.method, parts)
+            return web.Response(status=302, headers={"Location": f"{endpoint(request, self._conf)}/{api}/"})
+        context = request["context"] = await self._authenticate(request)
+        handler, params = _ROUTES[api].find(request.method, parts)
         if api == "v2" and handler not in v2.READ_BODY:
             await receiving.require_no_body(request)
-        return await handler(call)
+        return await handler(Call(request, self._service, self._conf, context, params))
 
-    async def _outside(self, call: Call, parts: list[str]) -> web.StreamResponse:
+    async def _outside(self, request: web.Request, parts: list[str]) -> web.StreamResponse:
         if parts == ["healthcheck"]:
-            return await health.healthcheck(call.request)
+            return await health.healthcheck(request)
         if parts == ["readiness"]:
             stores = {f"store:{store.name}": store.check for store in self._service.stores.all()}
-            return await health.readiness(call.request, {"registry": self._service.registry.check} | stores)
-        return await versions.show(call, self._apis)
+            return await health.readiness(request, {"registry": self._service.registry.check} | stores)
+        return await versions.show(request, self._apis, endpoint(request, self._conf))
 
 
 def make_api_app(conf: cfg.ConfigOpts, registry: Registry, stores: Stores) -> web.Application:

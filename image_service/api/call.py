@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -15,18 +15,16 @@ from image_service.model import Image
 from image_service.operations import images
 from image_service.operations.service import Service
 
-_NOBODY = RequestContext()
 
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """One request on its way to a handler. ``params``: the variable parts of the path, percent-decoded."""
 
     request: web.Request
     service: Service
     conf: cfg.ConfigOpts
-    context: RequestContext = _NOBODY
-    params: dict[str, str] = field(default_factory=dict)
+    context: RequestContext
+    params: dict[str, str]
 
     async def image(self, *, v1: bool = False, deleted: bool = False) -> Image:
         """The image in the path, if the asker may know of it (:func:`images.show`)."""
@@ -36,16 +34,16 @@ class Call:
         """The image in the path, if the asker may change it (:func:`images.to_change`)."""
         return await images.to_change(self.service, self.context, self.params["image_id"], v1=v1)
 
-    def endpoint(self) -> str:
-        """The address of this service as the client wrote it, without a slash at the end."""
-        if self.conf.public_endpoint:
-            return str(self.conf.public_endpoint).rstrip("/")
-        request = self.request
-        scheme, host = request.scheme, request.host
-        if self.conf.oslo_middleware.enable_proxy_headers_parsing:
-            scheme = request.headers.get("X-Forwarded-Proto", scheme)
-            host = request.headers.get("X-Forwarded-Host", host)
-        return f"{scheme}://{host}"
+
+def endpoint(request: web.Request, conf: cfg.ConfigOpts) -> str:
+    """The address of this service as the client wrote it, without a slash at the end."""
+    if conf.public_endpoint:
+        return str(conf.public_endpoint).rstrip("/")
+    scheme, host = request.scheme, request.host
+    if conf.oslo_middleware.enable_proxy_headers_parsing:
+        scheme = request.headers.get("X-Forwarded-Proto", scheme)
+        host = request.headers.get("X-Forwarded-Host", host)
+    return f"{scheme}://{host}"
 
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]

@@ -60,9 +60,8 @@ class Runner(web.AppRunner):
             auto_decompress=False,
             shutdown_timeout=CLEAN_UP,
         )
-        self._loads, self._age = loads, age
+        self._conf, self._loads, self._age = conf, loads, age
         self._acceptors: list[Acceptor] = []
-        self._drain_time: float = conf.graceful_timeout
         self._last_response = not conf.http_keepalive
 
     async def _make_server(self) -> Server:
@@ -109,7 +108,7 @@ class Runner(web.AppRunner):
         self._loads.leave(self._age)
         for acceptor in self._acceptors:
             acceptor.close()
-        while self._load() and not hurry() and time.monotonic() - begin < self._drain_time:
+        while self._load() and not hurry() and time.monotonic() - begin < self._conf.graceful_timeout:
             heartbeat()
             if time.monotonic() - begin > LAST_REQUESTS:
                 for connection in self._connections():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import sys
 import time
@@ -20,7 +21,6 @@ from oslo_config import cfg
 
 from image_service import log
 from image_service.errors import ImageServiceError
-from image_service.serving.memory import keep_buffers
 from image_service.serving.runner import Runner
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SERVING = b"+"
 FAILED = b"!"
+# glibc's mallopt(3).
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 class Worker(GunicornWebWorker):
@@ -56,7 +58,7 @@ class Worker(GunicornWebWorker):
 
     def run(self) -> None:
         """Serve until told to stop; ends the process."""
-        keep_buffers()
+        _keep_buffers()
         log.start_writer()
         self.booted = False
         self._task = self.loop.create_task(self._run())
@@ -115,3 +117,15 @@ class Worker(GunicornWebWorker):
 
     def handle_usr1(self, sig: int, frame: Any) -> None:
         """Nothing: a rotated log file is noticed without a signal."""
+
+
+def _keep_buffers() -> None:
+    """Take buffers of up to 1 MiB from the heap, and let up to 4 MiB of it lie free.
+
+    By default the 256 KiB that each receive takes are mapped and unmapped anew: 350,000 page faults and half a CPU second for an
+    upload of 1 GiB. Does nothing where the C library has no such setting.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, (1 << 20) + 1)
+        mallopt(_TRIM_THRESHOLD, 4 << 20)

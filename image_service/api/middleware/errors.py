@@ -54,25 +54,26 @@ async def guarded(request: web.BaseRequest, work: Awaitable[web.StreamResponse])
     except ImageServiceError as error:
         if error.status.value >= 500:
             LOG.error("%s %s: %s", request.method, request.path, error.message)
-        return _render(request, error.status.value, error.status.phrase, error.message, error.headers)
+        return _render(request, error)
     except Exception:
         LOG.exception("%s %s failed", request.method, request.path)
         sentence = f"The service failed to answer this request. Its log tells why under {request.get('request_id', '')}."
-        return _render(request, 500, "Internal Server Error", sentence, {})
+        return _render(request, ImageServiceError(sentence))
 
 
-def _render(request: web.BaseRequest, status: int, phrase: str, sentence: str, headers: dict[str, str]) -> web.Response:
-    form, title = wanted_form(request.headers.get("Accept")), f"{status} {phrase}"
+def _render(request: web.BaseRequest, error: ImageServiceError) -> web.Response:
+    form, status, headers = wanted_form(request.headers.get("Accept")), error.status.value, error.headers
+    title = f"{status} {error.status.phrase}"
     if request.method == "HEAD":
         return web.Response(status=status, headers=headers, content_type="text/html" if form == "html" else "text/plain")
     if form == "json":
-        return json_answer({"message": sentence, "code": title, "title": phrase}, status, headers)
+        return json_answer({"message": error.message, "code": title, "title": error.status.phrase}, status, headers)
     if form == "html":
         # glanceclient strips tags and shows entities as they are, so quotes, which need none here, stay quotes.
         text = (
             f"<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n  <h1>{title}</h1>\n"
-            f"  {html.escape(sentence, quote=False)}<br /><br />\n\n\n </body>\n</html>"
+            f"  {html.escape(error.message, quote=False)}<br /><br />\n\n\n </body>\n</html>"
         )
     else:
-        text = f"{title}\n\n{sentence}\n\n   "
+        text = f"{title}\n\n{error.message}\n\n   "
     return web.Response(text=text, status=status, headers=headers, content_type=f"text/{form}", charset="UTF-8")

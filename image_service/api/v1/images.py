@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from image_service.api import sending
-from image_service.api.call import Call, json_answer
+from image_service.api.call import Call, endpoint, json_answer
 from image_service.api.v1 import headers, sources
 from image_service.api.v1.headers import Metadata
 from image_service.errors import Conflict, Forbidden, InvalidValue, NotFound
@@ -81,7 +81,7 @@ async def update(call: Call) -> web.Response:
 
 
 def _answer(call: Call, image: Image, status: int) -> web.Response:
-    location = {"Location": f"{call.endpoint()}/v1/images/{image.id}"} if status == 201 else {}
+    location = {"Location": f"{endpoint(call.request, call.conf)}/v1/images/{image.id}"} if status == 201 else {}
     return json_answer({"image": headers.full(image)}, status, headers.etag(image) | location)
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from image_service.api.call import Call, json_answer
+from image_service.api.call import Call, endpoint, json_answer
 from image_service.api.receiving import read_json
 from image_service.api.v2 import patch as json_patch
 from image_service.api.v2 import query, schemas, wire
@@ -71,7 +71,7 @@ async def create(call: Call) -> web.Response:
     wanted = wire.with_attributes(Image(id="", owner=call.context.project), checked)
     policy.require_owner(call.context, wanted.owner)
     made = await images.create(call.service, call.context, wanted)
-    headers = {"Location": f"{call.endpoint()}/v2/images/{made.id}"}
+    headers = {"Location": f"{endpoint(call.request, call.conf)}/v2/images/{made.id}"}
     if call.service.stores.named:
         headers["OpenStack-image-store-ids"] = ",".join(store.name for store in call.service.stores.all())
     return json_answer(wire.image(call, made), 201, headers)

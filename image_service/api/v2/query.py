@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Never
 
 from image_service.api.call import Call
 from image_service.api.parameters import integer, page_length, sort_key, time
@@ -24,6 +23,8 @@ def parse(call: Call) -> ImageQuery:
     """What a request asks for, within what the asker may see. ``InvalidValue`` for every value that makes no sense."""
     given = call.request.query
     last = dict(given.items())  # of a repeated name the last counts
+    if "changes-since" in last:
+        raise InvalidValue('The "changes-since" filter is no longer available on v2. Use updated_at=gte:TIME.')
     equal: dict[str, str | int | bool | None] = {"os_hidden": False}
     one_of, properties, times = {}, {}, []
     for name, value in last.items():
@@ -51,10 +52,6 @@ def parse(call: Call) -> ImageQuery:
     )
 
 
-def _text(_name: str, value: str) -> str:
-    return value
-
-
 def _with_operator(_name: str, value: str) -> str:
     operator, colon, rest = value.partition(":")
     if colon and operator != "eq":
@@ -69,16 +66,11 @@ def _flag(name: str, value: str) -> bool:
     return word == "true"
 
 
-def _no_longer(_name: str, _value: str) -> Never:
-    raise InvalidValue('The "changes-since" filter is no longer available on v2. Use updated_at=gte:TIME.')
-
-
 _EQUAL: dict[str, Callable[[str, str], str | int | bool]] = {
     **dict.fromkeys(_OPERATORS, _with_operator),
     **dict.fromkeys(("min_ram", "min_disk", "size", "virtual_size"), integer),
-    **dict.fromkeys(("owner", "checksum", "os_hash_value", "os_hash_algo"), _text),
+    **dict.fromkeys(("owner", "checksum", "os_hash_value", "os_hash_algo"), lambda _name, value: value),
     **dict.fromkeys(("os_hidden", "protected"), _flag),
-    "changes-since": _no_longer,
 }
 """Filters that compare with one value, and how it is read."""
 _ITEM = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^",]+))\s*(?:,|$)')
