@@ -17,7 +17,7 @@ from oslo_config import cfg
 from image_service import config, log
 from image_service.cli.command import make_parser, run
 from image_service.errors import ImageServiceError
-from image_service.model import Status, now
+from image_service.model import Status
 from image_service.operations import sweep
 from image_service.registry.interface import Registry
 from image_service.registry.opening import open_registry
@@ -71,7 +71,8 @@ async def _repeat(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Regi
 
 async def _once(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Registry, stores: Stores) -> bool:
     """One pass; whether all is well."""
-    await _dead_uploads(conf, args, registry, stores)
+    dead = await sweep.sweep_dead_uploads(registry, stores, conf.upload_lease, dry_run=args.dry_run)
+    _say(args, [lease.image_id for lease in dead], "cleaned up after the dead upload of image {}")
     failed = []
     for status, older_than in ((Status.DELETED, conf.upload_lease), (Status.PENDING_DELETE, conf.scrub_time)):
         scrubbed = await sweep.scrub(registry, stores, status, older_than, at_once=conf.scrub_pool_size, dry_run=args.dry_run)
@@ -87,15 +88,6 @@ async def _once(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Regist
         _say(args, orphans, "removed orphaned bytes of {}")
     _say(args, [f"{image}: {problem}" for image, problem in found.lost.items()], "LOST DATA of image {}", change=False)
     return not (failed or found.lost or found.suspicious)
-
-
-async def _dead_uploads(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Registry, stores: Stores) -> None:
-    if args.dry_run:
-        leases = await registry.live_uploads()
-        dead = [lease for lease in leases if (now() - lease.renewed_at).total_seconds() > conf.upload_lease]
-    else:
-        dead = await sweep.sweep_dead_uploads(registry, stores, conf.upload_lease)
-    _say(args, [lease.image_id for lease in dead], "cleaned up after the dead upload of image {}")
 
 
 def _say(args: argparse.Namespace, items: Sequence[str], sentence: str, *, change: bool = True) -> None:

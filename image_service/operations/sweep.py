@@ -31,12 +31,17 @@ _WITHOUT_BYTES = frozenset({None, Status.QUEUED, Status.KILLED})
 # -- dead uploads --
 
 
-async def sweep_dead_uploads(registry: Registry, stores: Stores, lease_seconds: float) -> list[UploadLease]:
+async def sweep_dead_uploads(
+    registry: Registry, stores: Stores, lease_seconds: float, *, dry_run: bool = False
+) -> list[UploadLease]:
     """Remove what uploads left that gave no sign of life for ``lease_seconds``; their images become queued (v2) or killed (v1)
     again.
 
-    The leases that were dealt with. What fails is logged and found again after another ``lease_seconds``.
+    The leases that were dealt with; ``dry_run``: those that would be. What fails is logged and found again after another
+    ``lease_seconds``.
     """
+    if dry_run:
+        return [lease for lease in await registry.live_uploads() if now() - lease.renewed_at > timedelta(seconds=lease_seconds)]
     done = []
     for lease in await registry.claim_dead_uploads(lease_seconds):
         try:

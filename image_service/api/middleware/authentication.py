@@ -63,7 +63,7 @@ def make_authenticator(conf: cfg.ConfigOpts) -> Authenticator:
 
 
 async def nobody_is_asked(request: web.BaseRequest) -> RequestContext:
-    """Everybody is administrator; a token, whatever it says, is not looked at."""
+    """Everybody is administrator, without user and project; a token, whatever it says, is not looked at."""
     return RequestContext(is_admin=True, request_id=request.get("request_id", ""))
 
 
