@@ -55,7 +55,8 @@ class ImageApi:
         handler, params = _ROUTES[api].find(request.method, parts)
         if api == "v2" and handler not in v2.READ_BODY:
             await receiving.require_no_body(request)
-        return await handler(Call(request, self._service, self._conf, context, params))
+        answer = await handler(Call(request, self._service, self._conf, context, params))
+        return web.Response(status=204) if answer is None else answer
 
     async def _outside(self, request: web.Request, parts: list[str]) -> web.StreamResponse:
         if parts == ["healthcheck"]:

@@ -46,7 +46,8 @@ def endpoint(request: web.Request, conf: cfg.ConfigOpts) -> str:
     return f"{scheme}://{host}"
 
 
-Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+Handler = Callable[[Call], Awaitable[web.StreamResponse | None]]
+"""None is answered with 204: done, and there is nothing to say."""
 
 
 _SECONDS = orjson.OPT_NAIVE_UTC | orjson.OPT_OMIT_MICROSECONDS | orjson.OPT_UTC_Z

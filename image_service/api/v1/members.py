@@ -19,11 +19,10 @@ async def index(call: Call) -> web.Response:
     return json_answer({"members": shown}, charset="UTF-8")
 
 
-async def replace(call: Call) -> web.Response:
+async def replace(call: Call) -> None:
     """``PUT .../members``: these, and no others."""
     wanted, most = memberships(await read_json(call.request)), call.service.limits.counts["members"]
     await members.replace_v1(call.service.registry, call.context, await call.image(v1=True), wanted, most)
-    return web.Response(status=204)
 
 
 def memberships(document: Any) -> dict[str, bool | None]:
@@ -38,7 +37,7 @@ def _truth(item: dict[str, Any]) -> bool | None:
     return bool(item["can_share"]) if item.get("can_share") is not None else None
 
 
-async def put(call: Call) -> web.Response:
+async def put(call: Call) -> None:
     """``PUT .../members/{id}``: add one or change it; the body is optional."""
     can_share = None
     if has_body(call.request):
@@ -49,13 +48,11 @@ async def put(call: Call) -> web.Response:
         can_share = _truth(member)
     image, most = await call.image(v1=True), call.service.limits.counts["members"]
     await members.put_v1(call.service.registry, call.context, image, call.params["member_id"], can_share, most)
-    return web.Response(status=204)
 
 
-async def remove(call: Call) -> web.Response:
+async def remove(call: Call) -> None:
     """``DELETE .../members/{id}``."""
     await members.remove_v1(call.service.registry, call.context, await call.image(v1=True), call.params["member_id"])
-    return web.Response(status=204)
 
 
 async def no_get(_call: Call) -> Never:

@@ -13,7 +13,7 @@ from image_service.operations import downloads, uploads
 from image_service.transfer.ranges import ByteRange, parse_content_range, parse_range
 
 
-async def upload(call: Call) -> web.Response:
+async def upload(call: Call) -> None:
     """``PUT``: the whole data of a queued image."""
     request = call.request
     given = media_type(request)
@@ -27,7 +27,6 @@ async def upload(call: Call) -> web.Response:
     store = request.headers.get("X-Image-Meta-Store") if call.service.stores.named else None
     image = await call.image_to_change()
     await uploads.upload(call.service, image, uploads.Upload(stream(request), UploadKind.V2, size=size, store=store))
-    return web.Response(status=204)
 
 
 def _declared_size(declared: str | None, content_length: int | None) -> int | None:

@@ -98,31 +98,26 @@ async def patch(call: Call) -> web.Response:
     return json_answer(wire.image(call, await images.change(call.service, call.context, image, wanted)))
 
 
-async def delete(call: Call) -> web.Response:
+async def delete(call: Call) -> None:
     """``DELETE /v2/images/{id}``."""
     await images.delete(call.service, await call.image_to_change())
-    return web.Response(status=204)
 
 
-async def deactivate(call: Call) -> web.Response:
+async def deactivate(call: Call) -> None:
     """``POST /v2/images/{id}/actions/deactivate``."""
     await images.set_deactivated(call.service, await call.image_to_change(), True)
-    return web.Response(status=204)
 
 
-async def reactivate(call: Call) -> web.Response:
+async def reactivate(call: Call) -> None:
     """``POST /v2/images/{id}/actions/reactivate``."""
     await images.set_deactivated(call.service, await call.image_to_change(), False)
-    return web.Response(status=204)
 
 
-async def add_tag(call: Call) -> web.Response:
+async def add_tag(call: Call) -> None:
     """``PUT /v2/images/{id}/tags/{tag}``: idempotent."""
     await images.add_tag(call.service, await call.image_to_change(), call.params["tag"])
-    return web.Response(status=204)
 
 
-async def remove_tag(call: Call) -> web.Response:
+async def remove_tag(call: Call) -> None:
     """``DELETE /v2/images/{id}/tags/{tag}``: 404 for a tag that is not there."""
     await images.remove_tag(call.service, await call.image_to_change(), call.params["tag"])
-    return web.Response(status=204)

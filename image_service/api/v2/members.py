@@ -47,7 +47,6 @@ async def answer(call: Call) -> web.Response:
     return json_answer(wire.member(await members.answer_v2(call.service.registry, call.context, image, member_id, status)))
 
 
-async def remove(call: Call) -> web.Response:
+async def remove(call: Call) -> None:
     """``DELETE``."""
     await members.remove_v2(call.service.registry, call.context, await call.image(), call.params["member_id"])
-    return web.Response(status=204)
