@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-import random
-import uuid
 from dataclasses import dataclass
-
-
-def new_request_id() -> str:
-    """A request id in OpenStack's form: ``req-`` and a UUID.
-
-    It need not be secret, so it does not ask the kernel: that was a twentieth of a show's time.
-    """
-    return f"req-{uuid.UUID(int=random.getrandbits(128), version=4)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,4 +19,3 @@ class RequestContext:
     is_admin: bool = False
     read_only: bool = False
     authenticated: bool = False
-    request_id: str = ""

@@ -40,9 +40,7 @@ class Transport:
 
 
 def request(headers: Mapping[str, str] | None = None, address: str = "127.0.0.1") -> web.Request:
-    asked = make_mocked_request("GET", "/v2/images", headers=headers, transport=Transport(address))
-    asked["request_id"] = "req-1"
-    return asked
+    return make_mocked_request("GET", "/v2/images", headers=headers, transport=Transport(address))
 
 
 def configured(tmp_path: Path, text: str, program: str = "glance-api") -> cfg.ConfigOpts:
@@ -89,7 +87,7 @@ def test_other_flavors_are_refused_with_a_sentence(flavor: str, sentence: str) -
 def test_with_an_empty_flavor_everybody_is_administrator_whatever_the_token(tmp_path: Path) -> None:
     authenticate = make_authenticator(configured(tmp_path, "[paste_deploy]\nflavor =\n"))
     contexts = ask(authenticate, request(), request({"X-Auth-Token": "anything"}, address="192.0.2.1"))
-    assert contexts == [RequestContext(is_admin=True, request_id="req-1")] * 2
+    assert contexts == [RequestContext(is_admin=True)] * 2
 
 
 # ---- trusted-auth ---------------------------------------------------------------------------------------------
@@ -104,7 +102,6 @@ def known(**changes: Any) -> RequestContext:
         "project": "p1",
         "roles": frozenset({"member", "reader"}),
         "authenticated": True,
-        "request_id": "req-1",
     }
     return RequestContext(**{**default, **changes})
 
@@ -155,7 +152,7 @@ def test_an_identity_that_is_not_confirmed_is_none(tmp_path: Path, status: str) 
     with pytest.raises(NotAuthenticated):
         ask(make_authenticator(configured(tmp_path, TRUSTED)), request(headers))
     allowing = make_authenticator(configured(tmp_path, f"[DEFAULT]\nallow_anonymous_access = True\n{TRUSTED}"))
-    assert ask(allowing, request(headers)) == [RequestContext(read_only=True, request_id="req-1")]
+    assert ask(allowing, request(headers)) == [RequestContext(read_only=True)]
 
 
 def test_the_owner_may_be_the_user(tmp_path: Path) -> None:
@@ -256,7 +253,7 @@ def test_everybody_else_is_told_how_to_log_in(tmp_path: Path, users: Users, aske
 
 def test_anonymous_reading_is_for_those_without_a_password_only(tmp_path: Path, users: Users) -> None:
     authenticate = make_authenticator(configured(tmp_path, f"[DEFAULT]\nallow_anonymous_access = True\n{users.text}"))
-    assert ask(authenticate, request()) == [RequestContext(read_only=True, request_id="req-1")]
+    assert ask(authenticate, request()) == [RequestContext(read_only=True)]
     with pytest.raises(NotAuthenticated):
         ask(authenticate, basic("alice", "wrong"))
 

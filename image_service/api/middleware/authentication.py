@@ -62,17 +62,15 @@ def make_authenticator(conf: cfg.ConfigOpts) -> Authenticator:
     return nobody_is_asked
 
 
-async def nobody_is_asked(request: web.BaseRequest) -> RequestContext:
+async def nobody_is_asked(_request: web.BaseRequest) -> RequestContext:
     """Everybody is administrator, without user and project; a token, whatever it says, is not looked at."""
-    return RequestContext(is_admin=True, request_id=request.get("request_id", ""))
+    return RequestContext(is_admin=True)
 
 
 # -- contexts --
 
 
-def known(
-    conf: cfg.ConfigOpts, request: web.BaseRequest, user: str | None, project: str | None, roles: frozenset[str]
-) -> RequestContext:
+def known(conf: cfg.ConfigOpts, user: str | None, project: str | None, roles: frozenset[str]) -> RequestContext:
     """Who is known, as the options say what a role and a project mean; ``roles`` in lower case."""
     return RequestContext(
         user=user,
@@ -80,15 +78,14 @@ def known(
         roles=roles,
         is_admin=conf.admin_role.lower() in roles,
         authenticated=True,
-        request_id=request.get("request_id", ""),
     )
 
 
-def anonymous(conf: cfg.ConfigOpts, request: web.BaseRequest, refusal: NotAuthenticated) -> RequestContext:
+def anonymous(conf: cfg.ConfigOpts, refusal: NotAuthenticated) -> RequestContext:
     """Who may be nobody may look (``allow_anonymous_access``; image-registry has none); else ``refusal`` is raised."""
     if not ("allow_anonymous_access" in conf and conf.allow_anonymous_access):
         raise refusal
-    return RequestContext(read_only=True, request_id=request.get("request_id", ""))
+    return RequestContext(read_only=True)
 
 
 # -- trusted-auth --
@@ -121,13 +118,13 @@ class TrustedAuthenticator:
         headers = request.headers
         if not self._trusts(request.remote):
             sentence = f"Identity headers are not believed from {request.remote}: ask through the proxy in front."
-            return anonymous(self._conf, request, NotAuthenticated(sentence))
+            return anonymous(self._conf, NotAuthenticated(sentence))
         if headers.get("X-Identity-Status") != "Confirmed":
             sentence = "The request has no confirmed identity. Log in at the service in front."
-            return anonymous(self._conf, request, NotAuthenticated(sentence))
+            return anonymous(self._conf, NotAuthenticated(sentence))
         user, project = headers.get("X-User-Id") or None, headers.get("X-Project-Id") or headers.get("X-Tenant-Id") or None
         roles = frozenset(word.strip().lower() for word in headers.get("X-Roles", "").split(",")) - {""}
-        return known(self._conf, request, user, project, roles)
+        return known(self._conf, user, project, roles)
 
 
 def _within(address: str | None, networks: Networks) -> bool:

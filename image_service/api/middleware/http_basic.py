@@ -204,14 +204,14 @@ class BasicAuthenticator:
         """
         header = request.headers.get("Authorization")
         if header is None:
-            return anonymous(self._conf, request, self._refusal("Give a user and a password (HTTP Basic)."))
+            return anonymous(self._conf, self._refusal("Give a user and a password (HTTP Basic)."))
         user, password = self._credentials(header)
         identity = self._identities.content().get(user, Identity())
         right = await self._passwords.check(user, password)
         if not right or identity.disabled:
             LOG.warning("Wrong password, or no such user: %r from %s", user[:64], request.remote)
             raise self._refusal("The user or the password is wrong.")
-        return known(self._conf, request, user, identity.project, identity.roles)
+        return known(self._conf, user, identity.project, identity.roles)
 
     def _refusal(self, sentence: str) -> NotAuthenticated:
         return NotAuthenticated(sentence, self._challenge)
