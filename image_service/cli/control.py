@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,9 +30,9 @@ START_SECONDS = 120.0
 MARGIN = 60.0
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Run one command; ends the process."""
-    args = _parse(arguments)
+    args = _parse()
 
     def work() -> int:
         names = [args.server] if args.server != "all" else [name for name in PROGRAMS if _is_wanted(name, args)]
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run("image-control", work)
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parse() -> argparse.Namespace:
     description = "Starts and stops the servers on hosts without systemd."
     parser = make_parser("image-control", description, "glance-api or glance-registry")
     pid_help = "default: SERVER.pid in run_dir, or in a folder of the user where that cannot be written"
@@ -53,7 +52,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--timeout", type=float, help="seconds to wait; default: 120 for start, graceful_timeout for stop")
     parser.add_argument("server", choices=[*PROGRAMS, "all"])
     parser.add_argument("command", choices=["start", "stop", "status", "restart", "reload"])
-    args = parser.parse_args(arguments)
+    args = parser.parse_args()
     if args.server == "all" and (args.config_file or args.pid_file):
         parser.error("--config-file and --pid-file are of one server; name it: api or registry")
     return args
@@ -68,17 +67,13 @@ def _is_wanted(name: str, args: argparse.Namespace) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One server as this command sees it. ``drain`` is in seconds."""
+    """One server as this command sees it. ``output``: what it prints before its log is open. ``drain`` is in seconds."""
 
     name: str
     arguments: list[str]
     pid_file: Path
+    output: Path
     drain: float
-
-    @property
-    def output(self) -> Path:
-        """What it printed before its log was open."""
-        return self.pid_file.with_suffix(".out")
 
 
 def _server(name: str, args: argparse.Namespace) -> Server:
@@ -86,7 +81,7 @@ def _server(name: str, args: argparse.Namespace) -> Server:
     arguments = [f"--config-file={os.path.abspath(file)}" for file in args.config_file or []]
     arguments += [f"--config-dir={os.path.abspath(folder)}" for folder in args.config_dir or []]
     pid_file = Path(args.pid_file).absolute() if args.pid_file else run_folder(conf.run_dir) / f"{PROGRAMS[name]}.pid"
-    return Server(f"image-{name}", arguments, pid_file, conf.graceful_timeout + MARGIN)
+    return Server(f"image-{name}", arguments, pid_file, pid_file.with_suffix(".out"), conf.graceful_timeout + MARGIN)
 
 
 def run_folder(wanted: str) -> Path:

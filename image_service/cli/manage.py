@@ -30,9 +30,9 @@ _OLD_SPELLINGS = ("db_sync", "db_upgrade", "db_version")
 _LARGEST_AGE = 365_000
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Run one command; ends the process."""
-    args = _parser().parse_args(modern(sys.argv[1:] if arguments is None else arguments))
+    args = _parser().parse_args(modern(sys.argv[1:]))
     # Only the module that is asked for is imported: the database's are large.
     module, _, function = args.handler.partition(":")
     handler: Callable[[argparse.Namespace], int | None] = getattr(import_module(f"image_service.cli.{module}"), function)

@@ -26,14 +26,14 @@ from image_service.store.stores import Stores
 NAME = "image-scrubber"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Run; ends the process."""
     parser = make_parser(NAME, "Removes what deletes and crashes left in the stores, and reports lost data.", "glance-api")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
     parser.add_argument("--daemon", action="store_true", help="one pass every wakeup_time seconds, until SIGTERM")
     trust_help = "remove bytes of unknown images even where most of a store is unknown (else a wrong database would empty it)"
     parser.add_argument("--trust-registry", action="store_true", help=trust_help)
-    args = parser.parse_args(arguments)
+    args = parser.parse_args()
 
     def scrub() -> int:
         conf = config.load("glance-api", args.config_file, args.config_dir)
