@@ -28,6 +28,7 @@ class Service:
         self.hashing_algorithm: str = conf.hashing_algorithm
         self.upload_lease: float = conf.upload_lease
         self.delayed_delete: bool = conf.delayed_delete
+        self.show_direct_url: bool = conf.show_image_direct_url
         self.background: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[None, None, object], name: str) -> None:
