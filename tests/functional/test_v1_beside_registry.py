@@ -174,3 +174,10 @@ def test_the_registry_refuses_and_changes_nothing(both: Service, method: str, pa
         assert answer.headers["content-type"] == "text/html; charset=UTF-8"
         assert f"<h1>{status} " in answer.text
     assert _known(both, image["id"]) == image
+
+
+@pytest.mark.parametrize("length", [60, 64])
+def test_the_longest_request_id_reaches_the_registry(both: Service, length: int) -> None:
+    """image-api puts four characters in front of an id that has 64, which is the most that the registry takes from others."""
+    answer = both.ask("GET", "/v2/images?limit=1", headers={"X-Openstack-Request-Id": "a" * length})
+    assert (answer.status, answer.headers["x-openstack-request-id"]) == (200, "req-" + "a" * length)

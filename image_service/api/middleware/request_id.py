@@ -15,13 +15,13 @@ HEADER = "X-Openstack-Request-Id"
 _GOOD = re.compile(r"[\w.:+-]+", re.ASCII)
 
 
-def request_id_of(request: web.BaseRequest, longest: int) -> str:
+def request_id_of(request: web.BaseRequest, longest: int | None) -> str:
     """The id that the client gave, or a new one; from here on it stands in this task's log lines.
 
-    An id that could forge a log line is not taken. Raises ``HeaderTooLarge`` beyond ``longest`` characters.
+    An id that could forge a log line is not taken. Raises ``HeaderTooLarge`` beyond ``longest`` characters (None: any number).
     """
     given = request.headers.get(HEADER)
-    if given is not None and len(given) > longest:
+    if given is not None and longest is not None and len(given) > longest:
         raise HeaderTooLarge(f"{HEADER} may have at most {longest} characters, and has {len(given)}.")
     wanted = given if given and _GOOD.fullmatch(given) else _new_request_id()
     found = wanted if wanted.startswith("req-") else f"req-{wanted}"
