@@ -301,6 +301,34 @@ async def test_filters_that_there_are_not(registry: Registry) -> None:
             await ids(registry, **query)
 
 
+HOSTILE = ("%s", "%(v0)s", "%%", ":v0", "?", "'", '"', "`", "\\", "' OR 1=1 --", "'; DROP TABLE images; --", "a\nb", "{0}")
+
+
+@with_registry
+async def test_values_never_become_sql(registry: Registry) -> None:
+    """Reads are text (docs/decisions/0008): whatever a text is, it finds itself and nothing else."""
+    made = {}
+    for text in HOSTILE:
+        image = Image(id=new_id(), name=text, owner=text, properties={text: text}, tags=[text], visibility=Visibility.PRIVATE)
+        made[text] = (await registry.create_image(image)).id
+        await registry.create_member(Member(image.id, text))
+    for text, image_id in made.items():
+        for query in (
+            ImageQuery(equal={"name": text}),
+            ImageQuery(one_of={"name": (text,)}),
+            ImageQuery(visible=(Visible(owner=text),)),
+            ImageQuery(properties={text: text}),
+            ImageQuery(tags=(text,)),
+        ):
+            assert [image.id for image in await registry.list_images(query)] == [image_id], (text, query)
+        assert await ids(registry, visible=(Visible(member=text),)) == []  # nobody shares it
+        with pytest.raises(NotFound):
+            await registry.get_image(text)
+        with pytest.raises(InvalidValue):
+            await ids(registry, marker=text)
+    assert len(await ids(registry)) == len(HOSTILE)
+
+
 @with_registry
 async def test_times(registry: Registry) -> None:
     [early, late] = await add(registry, 2)
