@@ -30,9 +30,8 @@ from typing import Any
 
 STORE = Path("/var/lib/glance/images")
 PIECE = 1 << 16
-# Seconds that a service may take to be well again, the sweep of dead uploads included. Where a container has a hybrid cgroup
-# hierarchy, systemd may not hear that a killed unit has no process left, and restarts it after TimeoutStopSec (310 s) only.
-WAIT = 400.0
+# Seconds that a service may take to be well again, the sweep of dead uploads included.
+WAIT = 240.0
 
 
 def content(name: str, size: int) -> Iterator[bytes]:
