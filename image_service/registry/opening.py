@@ -30,6 +30,7 @@ async def open_registry(conf: cfg.ConfigOpts, *, data_api: str | None = None) ->
 def preload(conf: cfg.ConfigOpts, *, data_api: str | None = None) -> None:
     """Import what :func:`open_registry` will need, so that processes forked afterwards share it."""
     if (data_api or conf.data_api) != "registry":
+        import image_service.registry.database  # noqa: F401 - for those who import it later
         from image_service.registry.engine import database_url
 
         with contextlib.suppress(ValueError):  # open_registry says what is wrong with it

@@ -72,10 +72,11 @@ class Master(Arbiter):
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, self.app.conf.tcp_keepidle)
         _allow_many_files()
+        # What is imported stays for good: the collector need not look at it, nor touch, and so copy, its pages in every worker.
+        gc.disable()
         self.app.preload(self.app.conf)
-        # What was imported stays for good: the collector need not touch, and so copy, these pages in every worker.
-        gc.collect()
         gc.freeze()
+        gc.enable()
 
     def wait_for_signals(self, timeout: float | None = 1.0) -> list[int]:
         """As gunicorn, but look more often while workers start, so that READY is said when it is true."""

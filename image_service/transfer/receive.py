@@ -4,8 +4,11 @@ hashlib gives the interpreter's lock back while it works, so both hashes run bes
 MD5 (``checksum``) and ``hashing_algorithm`` (``os_hash_value``).
 
 source ── cap ── gather to 2 MiB ──┬── md5
-            (two buffers,          ├── hashing_algorithm
+            (three buffers,        ├── hashing_algorithm
              used in turn)         └── store
+
+Each of the three takes the buffers in their order and does not wait for the others, until no buffer is free: with two hashes,
+a writer and a receiver on two cores somebody is always late.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ import hashlib
 import mmap
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from image_service import faults
 from image_service.errors import LimitExceeded
@@ -26,11 +31,14 @@ from image_service.store.interface import StoreWriter
 _THREADS = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="digest")
 _AT_ONCE = 16 << 10  # so little is hashed sooner than a thread is woken
 TURN = 2 << 20  # bytes handed to the threads at a time
+_BUFFERS = 3
 # Turns but the last are multiples of this, in memory that begins at a page, so that a store may write past the page cache.
 _BLOCK = 4096
 # A slow client's bytes are handed on earlier, so that many slow clients do not each fill a buffer.
 _SLOW_TURN = 64 << 10
 _SLOW_AFTER = 0.05  # seconds
+
+Consumer = Callable[[memoryview], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ async def receive(source: AsyncIterator[bytes], writer: StoreWriter | None, *, a
     """Write all of ``source`` to ``writer`` (not committed, not aborted: that is the caller's); without one it is only hashed.
 
     Raises what the source and the writer raise, and ``LimitExceeded`` over ``cap`` bytes; the threads are quiet then. Memory:
-    two turns and one chunk of the source, whatever the size. ``ValueError`` for an algorithm that hashlib does not have.
+    three turns and one chunk of the source, whatever the size. ``ValueError`` for an algorithm that hashlib does not have.
     """
     pipeline = _Pipeline(writer, algorithm)
     try:
@@ -71,16 +79,20 @@ async def capped(source: AsyncIterator[bytes], limit: int) -> AsyncIterator[byte
 
 class _Pipeline:
     def __init__(self, writer: StoreWriter | None, algorithm: str) -> None:
-        self._writer = writer
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._other = hashlib.new(algorithm, usedforsecurity=False)
+        consumers: list[Consumer] = [partial(_update, self._md5), partial(_update, self._other)]
+        if writer is not None:
+            consumers.append(writer.write)
+        # A lock wakes who waits in the order in which they came.
+        self._consumers = [(asyncio.Lock(), consume) for consume in consumers]
         self._size = 0
         # Fresh pages: memory is used only as far as they are filled.
-        self._buffers = (mmap.mmap(-1, TURN), mmap.mmap(-1, TURN))
+        self._buffers = [mmap.mmap(-1, TURN) for _ in range(_BUFFERS)]
         self._filling = 0
         self._filled = 0
         self._since = 0.0
-        self._running: asyncio.Future[None] | None = None
+        self._running: deque[asyncio.Future[None]] = deque()
 
     async def take(self, chunk: bytes) -> None:
         """Gather ``chunk``; hand on a buffer that is full, or that a slow client takes long to fill."""
@@ -96,43 +108,50 @@ class _Pipeline:
                 await self._flush(keep=end % _BLOCK)
 
     async def _flush(self, keep: int = 0) -> None:
-        """Hand on what was gathered, but for the last ``keep`` bytes: those begin the other buffer."""
-        await self._wait()
+        """Hand on what was gathered, but for the last ``keep`` bytes: those begin the next buffer, when that is free."""
         full, end = self._buffers[self._filling], self._filled - keep
-        self._filling, self._filled = 1 - self._filling, keep
+        if end:
+            self._running.append(asyncio.ensure_future(self._turn(memoryview(full)[:end])))
+        await self._wait(_BUFFERS - 1)
+        self._filling, self._filled = (self._filling + 1) % _BUFFERS, keep
         self._buffers[self._filling][:keep] = full[end : end + keep]
         self._since = time.monotonic()
-        if end:
-            self._running = asyncio.ensure_future(self._turn(memoryview(full)[:end]))
 
     async def _turn(self, data: memoryview) -> None:
-        work: list[Awaitable[None]] = [] if self._writer is None else [self._writer.write(data)]
-        for digest in (self._md5, self._other):
-            if len(data) <= _AT_ONCE:
-                digest.update(data)
-            else:
-                work.append(asyncio.get_running_loop().run_in_executor(_THREADS, digest.update, data))
-        results = await asyncio.gather(*work, return_exceptions=True)
-        for result in results:
+        work = [_in_order(lock, consume, data) for lock, consume in self._consumers]
+        for result in await asyncio.gather(*work, return_exceptions=True):
             if result is not None:
                 raise result
         if not self._size:
             faults.point("upload.first-chunk")
         self._size += len(data)
 
-    async def _wait(self) -> None:
-        if self._running is not None:
-            await asyncio.shield(self._running)  # Who is cancelled here leaves it to quiet().
-            self._running = None
+    async def _wait(self, most: int) -> None:
+        """Until at most so many turns run. Raises what one of those that ended raised."""
+        while len(self._running) > most or (self._running and self._running[0].done()):
+            await asyncio.shield(self._running[0])  # Who is cancelled here leaves it to quiet().
+            self._running.popleft()
 
     async def finish(self) -> Received:
         await self._flush()
-        await self._wait()
+        await self._wait(0)
         return Received(self._size, self._md5.hexdigest(), self._other.hexdigest())
 
     async def quiet(self) -> None:
         """Wait until no thread touches the buffers or the writer. Another error is on its way already."""
-        if self._running is not None:
-            await asyncio.wait({self._running})
-            if not self._running.cancelled():
-                self._running.exception()
+        if self._running:
+            ended, _ = await asyncio.wait(self._running)
+            for turn in ended:
+                turn.cancelled() or turn.exception()
+
+
+async def _in_order(lock: asyncio.Lock, consume: Consumer, data: memoryview) -> None:
+    async with lock:
+        await consume(data)
+
+
+async def _update(digest: hashlib._Hash, data: memoryview) -> None:
+    if len(data) <= _AT_ONCE:
+        digest.update(data)
+    else:
+        await asyncio.get_running_loop().run_in_executor(_THREADS, digest.update, data)

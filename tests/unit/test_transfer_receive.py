@@ -134,6 +134,41 @@ def test_a_broken_writer_stops_an_endless_source() -> None:
 
 
 @in_loop
+async def test_a_writer_that_stands_still_holds_up_the_source() -> None:
+    sent = 0
+
+    async def ask_for_more() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            yield DATA[:TURN]
+            sent += TURN
+
+    class Standing(MemoryWriter):
+        async def write(self, data: bytes | bytearray | memoryview) -> None:
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(receive(ask_for_more(), Standing(), algorithm="sha512", cap=None))
+    await asyncio.sleep(0.2)
+    assert sent == 2 * TURN, "three buffers are full"
+    task.cancel()
+
+
+def test_a_broken_writer_ends_a_slow_source_at_its_next_bytes() -> None:
+    sent = 0
+
+    async def slow() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 1
+            yield DATA[:TURN]
+            await asyncio.sleep(0.2)
+
+    with pytest.raises(StoreFull):
+        asyncio.run(receive(slow(), MemoryWriter(room=0), algorithm="sha512", cap=None))
+    assert sent == 2
+
+
+@in_loop
 async def test_cancelled_and_then_quiet() -> None:
     async def stuck() -> AsyncIterator[bytes]:
         yield DATA[: 2 * TURN]
