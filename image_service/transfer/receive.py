@@ -3,7 +3,7 @@
 hashlib gives the interpreter's lock back while it works, so both hashes run beside each other and beside receiving and writing:
 MD5 (``checksum``) and ``hashing_algorithm`` (``os_hash_value``).
 
-source ── cap ── gather to 2 MiB ──┬── md5
+source ── cap ── gather to 1.5 MiB ┬── md5
             (three buffers,        ├── hashing_algorithm
              used in turn)         └── store
 
@@ -30,7 +30,7 @@ from image_service.store.interface import StoreWriter
 
 _THREADS = ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="digest")
 _AT_ONCE = 16 << 10  # so little is hashed sooner than a thread is woken
-TURN = 2 << 20  # bytes handed to the threads at a time
+TURN = 1536 << 10  # bytes handed to the threads at a time
 _BUFFERS = 3
 # Turns but the last are multiples of this, in memory that begins at a page, so that a store may write past the page cache.
 _BLOCK = 4096
