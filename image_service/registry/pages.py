@@ -13,13 +13,14 @@ Who may see what and which filters apply come as data: no rule of the domain is 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import Connection
 
 from image_service.errors import InvalidValue
 from image_service.model import Image, Visibility
 from image_service.registry.interface import ImageQuery, SortKey, Visible
-from image_service.registry.queries import COLUMNS, Row, Values, read_rows, whole_images
+from image_service.registry.queries import Row, Values, read_rows, whole_images
 from image_service.registry.tables import IMAGES
 
 # Each is a condition of its own, as often as the statement has alternatives, and SQLite takes 1,000 in a row.
@@ -30,6 +31,8 @@ _SORTED_APART = ("created_at", "name")
 # Nearly all images have the same value of these.
 _FLAGS = frozenset({"os_hidden", "protected"})
 _EVERYTHING = Visible()
+# A page of which somebody changed an image between its two queries is read again; this often, then it is answered as it is.
+_READ_ATTEMPTS = 50
 
 
 def find_images(connection: Connection, query: ImageQuery) -> list[Image]:
@@ -44,7 +47,12 @@ def find_images(connection: Connection, query: ImageQuery) -> list[Image]:
     order = full_order(query.sort)
     values = Values(connection)
     statement = Page(query, order, _marker(connection, query.marker, order), values).statement()
-    return whole_images(connection, lambda: read_rows(connection, statement, values))
+    for _ in range(_READ_ATTEMPTS):
+        found = read_rows(connection, statement, values)
+        images = whole_images(connection, [image_id for image_id, _ in found])
+        if all(images[image_id].updated_at == datetime.fromisoformat(changed) for image_id, changed in found):
+            break
+    return [images[image_id] for image_id, _ in found]
 
 
 def full_order(sort: tuple[SortKey, ...]) -> tuple[SortKey, ...]:
@@ -72,7 +80,10 @@ def _marker(connection: Connection, marker: str | None, order: tuple[SortKey, ..
 
 
 class Page:
-    """The statement of one page. What is asked for goes into ``values``; only names of columns become text."""
+    """The statement of one page: ids, and when each image was changed.
+
+    What is asked for goes into ``values``; only names of columns become text.
+    """
 
     def __init__(self, query: ImageQuery, order: tuple[SortKey, ...], marker: Sequence[object] | None, values: Values) -> None:
         self._query, self._order, self._values = query, order, values
@@ -90,11 +101,13 @@ class Page:
             for flag in deleted
             for segment in self._segments(0, self._apart(reason))
         ]
+        row = self._values.row("id, updated_at")
         if len(alternatives) == 1:
-            return self._alternative(self._values.row(COLUMNS), *alternatives[0])
-        parts = [f"SELECT * FROM ({self._alternative('*', *each)}) AS part_{n}" for n, each in enumerate(alternatives)]
+            return self._alternative(row, *alternatives[0])
+        columns = ", ".join(dict.fromkeys(["id", "updated_at", *(key.column for key in self._order)]))
+        parts = [f"SELECT * FROM ({self._alternative(columns, *each)}) AS part_{n}" for n, each in enumerate(alternatives)]
         order = ", ".join(_directed(key.column, key) for key in self._order)
-        return f"SELECT {self._values.row(COLUMNS)} FROM ({' UNION '.join(parts)}) AS page ORDER BY {order}{self._limit}"
+        return f"SELECT {row} FROM ({' UNION '.join(parts)}) AS page ORDER BY {order}{self._limit}"
 
     def _alternative(self, columns: str, reason: Visible, deleted: bool, segment: tuple[str, int]) -> str:
         after, equal_keys = segment

@@ -1,7 +1,7 @@
 """Reading: rows made into images, the show of one image; leases, members, sums. One function a query.
 
 Images are what a busy service reads all day, so their statements are text that the driver runs as it is: every name in it is a
-column's, every value of a caller goes in by :class:`Values`. An image is two queries, a page the same two, with a marker three.
+column's, every value of a caller goes in by :class:`Values`. An image is one query, a page two, with a marker three.
 """
 
 # ruff: noqa: S608 - names of columns alone become text
@@ -9,7 +9,7 @@ column's, every value of a caller goes in by :class:`Values`. An image is two qu
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,22 +22,18 @@ from image_service.registry.tables import IMAGE_LOCATIONS, IMAGE_MEMBERS, IMAGE_
 
 Row = Sequence[Any]
 
-COLUMNS = ", ".join(IMAGES.c.keys())
-
 _STATUSES = {status.value: status for status in Status}
 _VISIBILITIES = {visibility.value: visibility for visibility in Visibility}
-# Everything that hangs on images, each with its kind, and when they were last changed.
-_BELONGINGS = (
-    ("image_id, 0, name, value, NULL, NULL", "image_properties WHERE image_id"),
-    ("image_id, 1, value, NULL, NULL, NULL", "image_tags WHERE image_id"),
-    ("image_id, 2, value, meta_data, status, id", "image_locations WHERE image_id"),
-    ("id, 3, updated_at, NULL, NULL, NULL", "images WHERE id"),
+# Images and everything that hangs on them, each with its kind.
+_PROPERTY, _TAG, _LOCATION, _IMAGE = range(4)
+_PARTS = (
+    (f"id, {_IMAGE}, json_array({', '.join(IMAGES.c.keys())}), NULL, NULL, NULL", "images WHERE id"),
+    (f"image_id, {_PROPERTY}, name, value, NULL, NULL", "image_properties WHERE image_id"),
+    (f"image_id, {_TAG}, value, NULL, NULL, NULL", "image_tags WHERE image_id"),
+    (f"image_id, {_LOCATION}, value, meta_data, status, id", "image_locations WHERE image_id"),
 )
-_PROPERTY, _TAG, _LOCATION = range(3)
 # Ids in one IN (...): far below SQLite's limit of variables, far above a page.
 CHUNK = 500
-# A page that somebody changed between its two queries is read again; this often, then it is answered as it is.
-_READ_ATTEMPTS = 50
 _MEMBERS = IMAGE_MEMBERS.c
 _RUNNING = (Status.SAVING, Status.UPLOADING, Status.IMPORTING)
 _WITHOUT_BYTES = (Status.KILLED, Status.DELETED)
@@ -76,16 +72,10 @@ def read_rows(connection: Connection, statement: str, values: Values) -> Sequenc
 
 def find_image(connection: Connection, image_id: str, *, include_deleted: bool = False) -> Image:
     """The whole image, or ``NotFound``."""
-    values = Values(connection)
-    show = f"SELECT {values.row(COLUMNS)} FROM images WHERE id = {values.bind(image_id)}"
-
-    def read() -> Sequence[Row]:
-        found = read_rows(connection, show, values)
-        if not found or (found[0][16] and not include_deleted):
-            raise not_found(image_id)
-        return found
-
-    return whole_images(connection, read)[0]
+    image = whole_images(connection, [image_id]).get(image_id)
+    if image is None or (image.deleted and not include_deleted):
+        raise not_found(image_id)
+    return image
 
 
 def not_found(image_id: str) -> NotFound:
@@ -93,44 +83,34 @@ def not_found(image_id: str) -> NotFound:
     return NotFound(f"No image found with ID {image_id}.")
 
 
-def whole_images(connection: Connection, read: Callable[[], Sequence[Row]]) -> list[Image]:
-    """Images with what hangs on them, as they were at one moment: an image that changed between two queries is read again."""
-    images: list[Image] = []
-    for _ in range(_READ_ATTEMPTS):
-        images = [_image(row) for row in read()]
-        chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
-        fresh = [_complete(connection, {image.id: image for image in chunk}) for chunk in chunks]
-        if all(fresh):
-            break
-    return images
-
-
-def _image(row: Row) -> Image:
-    moments = [datetime.fromisoformat(text) if text else None for text in row[17:]]
-    fields: list[Any] = [*row[3:14], *map(bool, row[14:17]), *moments]
-    return Image(row[0], _STATUSES[row[1]], _VISIBILITIES[row[2]], *fields)
-
-
-def _complete(connection: Connection, images: dict[str, Image]) -> bool:
-    """Give images their properties, tags and locations. False when one of them was changed in between."""
-    values = Values(connection)
-    ids = ", ".join([values.bind(image_id) for image_id in images])
-    statement = " UNION ALL ".join([f"SELECT {values.row(columns)} FROM {where} IN ({ids})" for columns, where in _BELONGINGS])
-    fresh = True
-    for image_id, kind, first, second, third, number in read_rows(connection, statement, values):
-        image = images[image_id]
-        if kind == _PROPERTY:
-            image.properties[first] = second
-        elif kind == _TAG:
-            image.tags.append(first)
-        elif kind == _LOCATION:
-            image.locations.append(Location(first, json.loads(second), third, number))
-        elif datetime.fromisoformat(first) != image.updated_at:
-            fresh = False
+def whole_images(connection: Connection, image_ids: Sequence[str]) -> dict[str, Image]:
+    """Those that there are with all that hangs on them, by id. One statement, so each is as it was at one moment."""
+    images: dict[str, Image] = {}
+    for start in range(0, len(image_ids), CHUNK):
+        values = Values(connection)
+        ids = ", ".join(map(values.bind, image_ids[start : start + CHUNK]))
+        selects = [f"SELECT {values.row(columns)} FROM {where} IN ({ids})" for columns, where in _PARTS]
+        rows = read_rows(connection, " UNION ALL ".join(selects), values)
+        images |= {row[0]: _image(row[2]) for row in rows if row[1] == _IMAGE}
+        for image_id, kind, first, second, third, number in rows:
+            if kind == _PROPERTY:
+                images[image_id].properties[first] = second
+            elif kind == _TAG:
+                images[image_id].tags.append(first)
+            elif kind == _LOCATION:
+                images[image_id].locations.append(Location(first, json.loads(second), third, number))
     for image in images.values():
         image.tags.sort()
         image.locations.sort(key=lambda location: location.id or 0)
-    return fresh
+    return images
+
+
+def _image(packed: str | Row) -> Image:
+    """Of its columns: JSON on SQLite, read already on MariaDB."""
+    row: Row = orjson.loads(packed) if isinstance(packed, str) else packed
+    moments = [datetime.fromisoformat(text) if text else None for text in row[17:]]
+    fields: list[Any] = [*row[3:14], *map(bool, row[14:17]), *moments]
+    return Image(row[0], _STATUSES[row[1]], _VISIBILITIES[row[2]], *fields)
 
 
 # -- everything but images --
