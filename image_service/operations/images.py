@@ -93,6 +93,7 @@ async def create(service: Service, context: RequestContext, image: Image) -> Ima
     """
     policy.require_writer(context)
     policy.require_visibility(context, image.visibility)
+    policy.require_owner(context, image.owner)
     check_attributes(service, image)
     return await service.registry.create_image(replace(image, id=image.id or new_id()))
 
