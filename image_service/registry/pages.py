@@ -17,8 +17,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from image_service.errors import InvalidValue
+from image_service.errors import InvalidValue, RegistryUnavailable
 from image_service.model import Image, Visibility
+from image_service.registry.engine import snapshot
 from image_service.registry.interface import ImageQuery, SortKey, Visible
 from image_service.registry.queries import Row, Values, read_rows, whole_images
 from image_service.registry.tables import IMAGES
@@ -31,8 +32,6 @@ _SORTED_APART = ("created_at", "name")
 # Nearly all images have the same value of these.
 _FLAGS = frozenset({"os_hidden", "protected"})
 _EVERYTHING = Visible()
-# A page of which somebody changed an image between its two queries is read again; this often, then it is answered as it is.
-_READ_ATTEMPTS = 50
 
 
 def find_images(connection: Connection, query: ImageQuery) -> list[Image]:
@@ -47,12 +46,25 @@ def find_images(connection: Connection, query: ImageQuery) -> list[Image]:
     order = full_order(query.sort)
     values = Values(connection)
     statement = Page(query, order, _marker(connection, query.marker, order), values).statement()
-    for _ in range(_READ_ATTEMPTS):
-        found = read_rows(connection, statement, values)
-        images = whole_images(connection, [image_id for image_id, _ in found])
-        if all(images[image_id].updated_at == datetime.fromisoformat(changed) for image_id, changed in found):
-            break
-    return [images[image_id] for image_id, _ in found]
+    page = _read_page(connection, statement, values)
+    if page is None:
+        with snapshot(connection):
+            page = _read_page(connection, statement, values)
+    if page is None:
+        raise RegistryUnavailable("The database answers two queries of one snapshot from two moments. Try again later.")
+    return page
+
+
+def _read_page(connection: Connection, statement: str, values: Values) -> list[Image] | None:
+    """The images of a page, or None when one of them was changed between the two queries: it may not belong there any more."""
+    found = read_rows(connection, statement, values)
+    images = whole_images(connection, [image_id for image_id, _ in found])
+    page = [images[image_id] for image_id, changed in found if _is_of(images.get(image_id), changed)]
+    return page if len(page) == len(found) else None
+
+
+def _is_of(image: Image | None, changed: str) -> bool:
+    return image is not None and image.updated_at == datetime.fromisoformat(changed)
 
 
 def full_order(sort: tuple[SortKey, ...]) -> tuple[SortKey, ...]:

@@ -93,6 +93,8 @@ class _Pipeline:
         self._filled = 0
         self._since = 0.0
         self._running: deque[asyncio.Future[None]] = deque()
+        # Something failed, or nobody waits for it any more: what is queued must not begin.
+        self._broken = False
 
     async def take(self, chunk: bytes) -> None:
         """Gather ``chunk``; hand on a buffer that is full, or that a slow client takes long to fill."""
@@ -118,13 +120,23 @@ class _Pipeline:
         self._since = time.monotonic()
 
     async def _turn(self, data: memoryview) -> None:
-        work = [_in_order(lock, consume, data) for lock, consume in self._consumers]
+        work = [self._in_order(lock, consume, data) for lock, consume in self._consumers]
         for result in await asyncio.gather(*work, return_exceptions=True):
             if result is not None:
                 raise result
         if not self._size:
             faults.point("upload.first-chunk")
         self._size += len(data)
+
+    async def _in_order(self, lock: asyncio.Lock, consume: Consumer, data: memoryview) -> None:
+        async with lock:
+            if self._broken:
+                return
+            try:
+                await consume(data)
+            except BaseException:
+                self._broken = True
+                raise
 
     async def _wait(self, most: int) -> None:
         """Until at most so many turns run. Raises what one of those that ended raised."""
@@ -138,16 +150,15 @@ class _Pipeline:
         return Received(self._size, self._md5.hexdigest(), self._other.hexdigest())
 
     async def quiet(self) -> None:
-        """Wait until no thread touches the buffers or the writer. Another error is on its way already."""
+        """Begin nothing any more, and wait until no thread touches the buffers or the writer.
+
+        Another error is on its way already.
+        """
+        self._broken = True
         if self._running:
             ended, _ = await asyncio.wait(self._running)
             for turn in ended:
                 turn.cancelled() or turn.exception()
-
-
-async def _in_order(lock: asyncio.Lock, consume: Consumer, data: memoryview) -> None:
-    async with lock:
-        await consume(data)
 
 
 async def _update(digest: hashlib._Hash, data: memoryview) -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import Connection, delete, update
 
 from image_service.errors import Duplicate, ImageServiceError, InvalidValue, LimitExceeded, NotFound, UploadLost, WrongStatus
 from image_service.model import (
@@ -24,6 +24,7 @@ from image_service.model import (
     new_id,
     now,
 )
+from image_service.registry import queries, writes
 from image_service.registry.database import DatabaseRegistry
 from image_service.registry.engine import Database
 from image_service.registry.interface import (
@@ -639,6 +640,30 @@ async def test_an_image_is_never_seen_half_changed(registry: Registry) -> None:
         image = await registry.get_image(image_id)
         assert image.name == image.properties["n"]
     await writing
+
+
+def test_a_list_shows_nothing_that_has_left_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time that the ids of a page have been read, somebody hides one of its images."""
+    other, read = Database(place.url), queries.whole_images
+    public: list[str] = []
+
+    def hide_one_first(connection: Connection, image_ids: list[str]) -> dict[str, Image]:
+        secret = ImageChange({"visibility": Visibility.PRIVATE, "name": "secret"})
+        hidden = public.pop()
+        other.write(lambda writing: writes.update_image(writing, hidden, secret))
+        return read(connection, image_ids)
+
+    async def check() -> list[Image]:
+        async with place.open() as registry:
+            public.extend(await add(registry, 5, visibility=Visibility.PUBLIC))
+            monkeypatch.setattr("image_service.registry.pages.whole_images", hide_one_first)
+            return await registry.list_images(ImageQuery(visible=(Visible((Visibility.PUBLIC,)),)))
+
+    page = asyncio.run(check())
+    other.close()
+    assert len(public) == 3, "the page was read twice"
+    assert [image.name for image in page] == [None] * 4
+    assert {image.visibility for image in page} == {Visibility.PUBLIC}
 
 
 # -- members -------------------------------------------------------------------------------------------
