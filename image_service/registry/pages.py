@@ -59,12 +59,10 @@ def _read_page(connection: Connection, statement: str, values: Values) -> list[I
     """The images of a page, or None when one of them was changed between the two queries: it may not belong there any more."""
     found = read_rows(connection, statement, values)
     images = whole_images(connection, [image_id for image_id, _ in found])
-    page = [images[image_id] for image_id, changed in found if _is_of(images.get(image_id), changed)]
-    return page if len(page) == len(found) else None
-
-
-def _is_of(image: Image | None, changed: str) -> bool:
-    return image is not None and image.updated_at == datetime.fromisoformat(changed)
+    for image_id, changed in found:
+        if image_id not in images or images[image_id].updated_at != datetime.fromisoformat(changed):
+            return None
+    return [images[image_id] for image_id, _ in found]
 
 
 def full_order(sort: tuple[SortKey, ...]) -> tuple[SortKey, ...]:

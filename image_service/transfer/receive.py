@@ -38,7 +38,7 @@ _BLOCK = 4096
 _SLOW_TURN = 64 << 10
 _SLOW_AFTER = 0.05  # seconds
 
-Consumer = Callable[[memoryview], Awaitable[None]]
+_Consumer = Callable[[memoryview], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class _Pipeline:
     def __init__(self, writer: StoreWriter | None, algorithm: str) -> None:
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._other = hashlib.new(algorithm, usedforsecurity=False)
-        consumers: list[Consumer] = [partial(_update, self._md5), partial(_update, self._other)]
+        consumers: list[_Consumer] = [partial(_update, self._md5), partial(_update, self._other)]
         if writer is not None:
             consumers.append(writer.write)
         # A lock wakes who waits in the order in which they came.
@@ -128,7 +128,7 @@ class _Pipeline:
             faults.point("upload.first-chunk")
         self._size += len(data)
 
-    async def _in_order(self, lock: asyncio.Lock, consume: Consumer, data: memoryview) -> None:
+    async def _in_order(self, lock: asyncio.Lock, consume: _Consumer, data: memoryview) -> None:
         async with lock:
             if self._broken:
                 return
@@ -158,7 +158,8 @@ class _Pipeline:
         if self._running:
             ended, _ = await asyncio.wait(self._running)
             for turn in ended:
-                turn.cancelled() or turn.exception()
+                if not turn.cancelled():
+                    turn.exception()
 
 
 async def _update(digest: hashlib._Hash, data: memoryview) -> None:

@@ -98,21 +98,24 @@ def transfer(peer: Peer, figures: Figures, data: Path, image_id: str) -> None:
     subprocess.run(["sync"], check=True)
     upload = ["curl", "-sf", "-o", "/dev/null", "-w", "%{time_total}", "-H", "Expect:", "-T", str(data)]
     upload += [word for name, value in OCTET_STREAM.items() for word in ("-H", f"{name}: {value}")]
-    before = peer.cpu()
-    figures.note("upload (MB/s)", size / 1e6 / _send(peer, [*upload, url]))
-    figures.note("upload (CPU s a GB)", (peer.cpu() - before) / size * 1e9)
+    seconds, cpu = _send(peer, [*upload, url])
+    figures.note("upload (MB/s)", size / 1e6 / seconds)
+    figures.note("upload (CPU s a GB)", cpu / size * 1e9)
     figures.note("first download (MB/s)", size / 1e6 / fetch(url))
     download(peer, figures, size, url)
 
 
-def _send(peer: Peer, upload: list[str]) -> float:
-    """Seconds that curl takes for an upload. On SQLite Glance answers one with 500, database is locked, while one of its
-    processes still ends what the load before had begun; then it is sent again.
+def _send(peer: Peer, upload: list[str]) -> tuple[float, float]:
+    """Seconds that curl takes for an upload, and CPU seconds that the server takes.
+
+    On SQLite Glance answers one with 500, database is locked, while one of its processes still ends what the load before had
+    begun; then it is sent again.
     """
     for _ in range(ATTEMPTS):
+        before = peer.cpu()
         sent = subprocess.run(upload, capture_output=True, text=True, check=False)
         if sent.returncode == 0:
-            return float(sent.stdout)
+            return float(sent.stdout), peer.cpu() - before
         print(f"{peer.name} answered an upload with an error; it is sent again", file=sys.stderr)
         time.sleep(2)
     raise RuntimeError(f"{peer.name} takes no upload: {(peer.folder / 'log').read_text()[-2000:]}")
