@@ -264,11 +264,17 @@ async def open_database(options: Any) -> Database:
 
 def _refusal(database: Database) -> str | None:
     """None when the database server takes connections; its own words when it does not yet."""
-    try:
-        database.engine.connect().close()
-    except DBAPIError as error:
-        words = f"The database does not take connections: {getattr(error.orig, 'args', ('',))[-1]}."
-        if database.is_sqlite or mysql_code(error) not in _MYSQL_NOT_YET:
-            raise RegistryUnavailable(words) from error
-        return words
-    return None
+    deadline = time.monotonic() + _LOCK_WAIT
+    while True:
+        try:
+            database.engine.connect().close()
+        except DBAPIError as error:
+            if lost_a_lock(error) and time.monotonic() < deadline:
+                # Two processes give a new SQLite file its journal: the one that loses is told at once, whatever busy_timeout is.
+                time.sleep(0.02)
+                continue
+            words = f"The database does not take connections: {getattr(error.orig, 'args', ('',))[-1]}."
+            if database.is_sqlite or mysql_code(error) not in _MYSQL_NOT_YET:
+                raise RegistryUnavailable(words) from error
+            return words
+        return None

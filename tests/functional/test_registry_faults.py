@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
+from image_service import config
 from image_service.errors import InvalidValue, NotFound, RegistryUnavailable
 from image_service.model import Image, Status, UploadKind, UploadLease, new_id
 from image_service.registry import engine
 from image_service.registry.database import DatabaseRegistry
+from image_service.registry.engine import Database
 from image_service.registry.interface import ImageChange, ImageQuery
 from tests.functional.registries import migrated
 from tests.mariadb import MariaDB, running_mariadb
@@ -208,6 +210,19 @@ def test_a_database_without_tables_says_what_to_run(tmp_path: Path, mariadb: Mar
 
     for url in (f"sqlite:///{tmp_path}/empty.db", mariadb.new_database()):
         asyncio.run(body(url))
+
+
+def test_many_open_a_new_file_at_once(tmp_path: Path) -> None:
+    """As workers do that start before there is a schema; who loses the race for the journal is no error."""
+    conf = config.load("glance-api", [], [])
+
+    async def open_all() -> list[Database]:
+        return await asyncio.gather(*[engine.open_database(conf.database) for _ in range(16)])
+
+    for number in range(100):
+        conf.set_override("connection", f"sqlite:///{tmp_path}/{number}.db", group="database")
+        for database in asyncio.run(open_all()):
+            database.close()
 
 
 def test_an_undone_transaction_leaves_nothing(sqlite_file: Path) -> None:
