@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -37,10 +38,8 @@ def _waits(request: web.BaseRequest) -> bool:
 
 
 async def stream(request: web.BaseRequest) -> AsyncIterator[bytes]:
-    """The bytes of the body as they come. ``ClientDisconnected`` when the client goes away before the end, in either framing;
-    ``InvalidValue`` for a transfer coding besides chunked.
-
-    A client that is silent for too long counts as gone; the server's own timeouts see to that.
+    """The bytes of the body as they come. ``ClientDisconnected`` when the client goes away before the end, in either framing, or
+    is silent for as long as it may be between two requests; ``InvalidValue`` for a transfer coding besides chunked.
     """
     coding = request.headers.get("Transfer-Encoding", "chunked").strip()
     if coding.lower() != "chunked":
@@ -51,25 +50,32 @@ async def stream(request: web.BaseRequest) -> AsyncIterator[bytes]:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0  # this is no part of the answer
         while True:
-            data = await content.readany()
+            async with asyncio.timeout(request.protocol.keepalive_timeout):
+                data = await content.readany()
             if data:
                 yield data
             elif content.at_eof():
                 return
-    except (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, ConnectionError, EOFError) as error:
+    except (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, ConnectionError, EOFError, TimeoutError) as error:
         raise ClientDisconnected(f"The request's body broke off: {type(error).__name__}. Send the whole body.") from None
 
 
 async def read_json(request: web.BaseRequest) -> Any:
     """The body as JSON, at most 16 MiB. ``InvalidValue`` when there is none, it is not JSON, or has too many parts."""
-    body = bytearray()
-    async for data in stream(request):
-        body += data
-        if len(body) > MAX_JSON:
-            raise LimitExceeded(f"A JSON body may have {MAX_JSON} bytes.")
+    body = await read_all(request, MAX_JSON)
     if not body:
         raise InvalidValue("Body expected in request.")
     return parse_json(body)
+
+
+async def read_all(request: web.BaseRequest, most: int) -> bytes | bytearray:
+    """The whole body; ``LimitExceeded`` for more than ``most`` bytes."""
+    body = bytearray()
+    async for data in stream(request):
+        body += data
+        if len(body) > most:
+            raise LimitExceeded(f"A body may have {most} bytes here.")
+    return body
 
 
 def parse_json(body: bytes | bytearray) -> Any:

@@ -110,7 +110,7 @@ class Call:
         """A request: the arguments by name, the first being the registry itself."""
         return encode(dict([*self._signature.bind(*arguments, **named).arguments.items()][1:]))
 
-    def arguments(self, body: bytes) -> dict[str, Any]:
+    def arguments(self, body: bytes | bytearray) -> dict[str, Any]:
         """Keyword arguments of a request.
 
         ``InvalidValue`` when it is not what an image-api of this release sends.

@@ -19,7 +19,6 @@ import logging
 import os
 import resource
 import signal
-import socket
 import time
 from typing import Any, ClassVar
 
@@ -67,10 +66,6 @@ class Master(Arbiter):
         """Listen. ``cfg.Error`` where nobody would be asked and strangers could come, also by sockets from systemd."""
         super().start()
         require_closed_door(self.app.conf, [listener.getsockname() for listener in self.LISTENERS])
-        for listener in self.LISTENERS:
-            if listener.sock.family != socket.AF_UNIX:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, self.app.conf.tcp_keepidle)
         _allow_many_files()
         # What is imported stays for good: the collector need not look at it, nor touch, and so copy, its pages in every worker.
         gc.disable()
@@ -134,7 +129,6 @@ class Master(Arbiter):
     def _bury(self, worker: Worker, code: int) -> None:
         report = worker.report()
         worker.tmp.close()
-        self.app.loads.leave(worker.age)
         if worker.retired:
             return
         if report == SERVING or worker.conf is not self.app.conf:

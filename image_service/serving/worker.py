@@ -1,7 +1,7 @@
 """One worker process: an aiohttp server on the master's sockets, that ends without cutting a transfer.
 
 What it adds to ``aiohttp.GunicornWebWorker``: it says when it serves, or why it cannot; it drains for as long as the
-configuration allows and keeps its heart beating meanwhile; it cuts clients that are silent for too long.
+configuration allows and keeps its heart beating meanwhile.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Worker(GunicornWebWorker):
             self._say(FAILED + (str(error) if expected else f"{type(error).__name__}: {error}").encode())
 
     async def _run(self) -> None:
-        runner = Runner(await self.app.make_app(self.conf), self.conf, self.app.loads, self.age)
+        runner = Runner(await self.app.make_app(self.conf), self.conf)
         try:
             await runner.setup()
             for sock in self.sockets:
@@ -91,17 +91,16 @@ class Worker(GunicornWebWorker):
             self.booted = True
             self._say(SERVING)
             with contextlib.suppress(asyncio.CancelledError):
-                await self._serve(runner)
+                await self._serve()
             self.alive = False  # Also where the master is gone: a signal must not cut what drains.
             await runner.drain(lambda: self._hurry, self.notify)
         finally:
             await runner.cleanup()
 
-    async def _serve(self, runner: Runner) -> None:
+    async def _serve(self) -> None:
         """Until a signal, or until the master is gone: then nobody would replace or stop this process."""
         while self.ppid == os.getppid():
             self.notify()
-            runner.cut_silent_clients()
             await asyncio.sleep(1)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -16,7 +16,7 @@ from image_service.api import health
 from image_service.api.middleware import errors
 from image_service.api.middleware.authentication import Authenticator, make_authenticator
 from image_service.api.middleware.request_id import put_request_id, request_id_of
-from image_service.errors import LimitExceeded, NotFound
+from image_service.errors import NotFound
 from image_service.registry.interface import Registry
 from image_service.registry.secret import read_secret
 from image_service.registry.server.internal import internal_calls
@@ -24,14 +24,12 @@ from image_service.registry.server.v1 import RegistryV1
 
 LOG = logging.getLogger(__name__)
 
-# A call with an image of 128 properties of 64 KiB, escaped, still fits.
-LARGEST_BODY = 64 * 1024 * 1024
 _LONGEST_REQUEST_ID = 64
 
 
 def make_registry_app(conf: cfg.ConfigOpts, registry: Registry) -> web.Application:
     """The application of one worker process. It owns ``registry`` and closes it when it ends."""
-    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_around(make_authenticator(conf))])
+    app = web.Application(middlewares=[_around(make_authenticator(conf))])
     v1 = RegistryV1(registry, conf)
     app.add_routes(
         [
@@ -80,8 +78,6 @@ def _around(authenticate: Authenticator) -> Middleware:
             request["context"] = await authenticate(request)
         try:
             return await handler(request)
-        except web.HTTPRequestEntityTooLarge:
-            raise LimitExceeded(f"A body here has at most {LARGEST_BODY} bytes.") from None
         except web.HTTPException:
             raise NotFound("The resource could not be found.") from None  # Also for a method that an address does not have.
 

@@ -11,11 +11,15 @@ import logging
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from image_service.api.receiving import read_all
 from image_service.errors import ImageServiceError, NotAuthenticated, NotFound
 from image_service.registry import wire
 from image_service.registry.interface import Registry
 
 LOG = logging.getLogger(__name__)
+
+# A call with an image of 128 properties of 64 KiB, escaped, still fits.
+LARGEST = 64 << 20
 
 
 def internal_calls(registry: Registry, secret: str | None) -> Handler:
@@ -32,7 +36,7 @@ def internal_calls(registry: Registry, secret: str | None) -> Handler:
         name = request.match_info["call"]
         if name not in wire.CALLS:
             raise NotFound(f"There is no call {name}.")
-        return await getattr(registry, name)(**wire.CALLS[name].arguments(await request.read()))
+        return await getattr(registry, name)(**wire.CALLS[name].arguments(await read_all(request, LARGEST)))
 
     async def answer(request: web.Request) -> web.Response:
         try:

@@ -14,7 +14,7 @@ import orjson
 from aiohttp import web
 from oslo_config import cfg
 
-from image_service.api.receiving import parse_json
+from image_service.api.receiving import parse_json, read_all
 from image_service.api.v1 import listing
 from image_service.context import RequestContext
 from image_service.errors import Conflict, Forbidden, MethodNotAllowed, NotFound, WrongStatus
@@ -22,6 +22,7 @@ from image_service.model import Image, Status, Visibility, new_id
 from image_service.operations import members, policy
 from image_service.registry.interface import ImageQuery, Registry
 from image_service.registry.server import images_json as form
+from image_service.registry.server.internal import LARGEST
 
 
 def _json(value: object) -> web.Response:
@@ -29,7 +30,7 @@ def _json(value: object) -> web.Response:
 
 
 async def _body(request: web.Request) -> Any:
-    return parse_json(await request.read())
+    return parse_json(await read_all(request, LARGEST))
 
 
 class RegistryV1:
@@ -124,7 +125,8 @@ class RegistryV1:
     async def put_member(self, request: web.Request) -> web.Response:
         """``PUT /images/{id}/members/{m}``; without a body ``can_share`` stays, or is false."""
         image = await self._visible(request)
-        can_share = form.can_share(await _body(request)) if await request.read() else None
+        body = await read_all(request, LARGEST)
+        can_share = form.can_share(parse_json(body)) if body else None
         await members.put_v1(self._registry, request["context"], image, request.match_info["member_id"], can_share)
         return web.Response(status=204)
 
