@@ -10,6 +10,7 @@ A process with an event loop calls ``start_writer``; from then on a thread write
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import re
@@ -23,7 +24,6 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
 
-import orjson
 from oslo_config import cfg
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
@@ -105,12 +105,7 @@ _PRIORITIES = {10: syslog.LOG_DEBUG, 20: syslog.LOG_INFO, 30: syslog.LOG_WARNING
 def to_syslog(lines: Lines) -> None:
     """The system's log daemon."""
     for level, text in lines:
-        syslog.syslog(_PRIORITIES.get(level, syslog.LOG_INFO), _valid(text))
-
-
-def _valid(text: str) -> str:
-    """``text`` as it can be written: the server keeps bytes of headers that are no UTF-8 as lone surrogates."""
-    return text.encode("utf-8", "backslashreplace").decode()
+        syslog.syslog(_PRIORITIES.get(level, syslog.LOG_INFO), text.encode("utf-8", "backslashreplace").decode())
 
 
 class Form:
@@ -125,10 +120,8 @@ class Form:
         if self._json:
             moment = datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             head = {"time": moment, "level": level, "pid": os.getpid(), "logger": logger, "request_id": request}
-            try:
-                return orjson.dumps({**head, **fields}, default=str).decode()
-            except TypeError:
-                return orjson.dumps({**head, **{name: _valid(str(value)) for name, value in fields.items()}}).decode()
+            # The server keeps bytes of headers that are no UTF-8 as lone surrogates, which are no JSON: "?".
+            return json.dumps({**head, **fields}, default=str, ensure_ascii=False).encode("utf-8", "replace").decode()
         words = " ".join(f"{name}={value}" for name, value in fields.items())
         head_text = f"{self._clock(int(when))}.{int(when % 1 * 1000):03} {level} pid={os.getpid()} logger={logger}"
         return f"{head_text} request_id={request or '-'} {words}"

@@ -91,7 +91,7 @@ def _add_user(actions: Subparsers) -> None:
 def _add_check(actions: Subparsers) -> None:
     check = actions.add_parser("check", help="say what is wrong with a configuration, and what to do")
     check.add_argument("file", nargs="?", help="default: the file that image-api would read")
-    check.add_argument("--program", choices=list(config.GROUPS), help="whose file it is; default: as its name or content says")
+    check.add_argument("--program", choices=list(config.GROUPS), help="whose file it is; default: as its name says")
     check.add_argument("--strict", action="store_true", help="a warning counts as an error")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import stat
 import sys
 from collections.abc import Iterator
@@ -27,8 +26,6 @@ from image_service.operations.quota import Limits
 from image_service.registry.engine import database_url
 from image_service.registry.secret import make_secret, read_secret
 from image_service.store.stores import folders
-
-_REGISTRYS_LINE = re.compile(r"^[ \t]*(bind_port[ \t]*=[ \t]*9191[ \t]*$|log_file[ \t]*=.*registry)", re.MULTILINE)
 
 
 def check_config(args: argparse.Namespace) -> int:
@@ -49,16 +46,8 @@ def check_config(args: argparse.Namespace) -> int:
 
 
 def program_of(files: list[str] | None) -> str:
-    """Whose a file is: a check before the file gets its name (Ansible's ``validate``) has only its content to go by."""
-    return "glance-registry" if any(_is_registrys(Path(name)) for name in files or []) else "glance-api"
-
-
-def _is_registrys(path: Path) -> bool:
-    if "registry" in path.name:
-        return True
-    if path.name.startswith("glance-api") or not path.exists():
-        return False
-    return bool(_REGISTRYS_LINE.search(path.read_text(encoding="utf-8", errors="replace")))
+    """Whose a file is, by its name."""
+    return "glance-registry" if any("registry" in Path(name).name for name in files or []) else "glance-api"
 
 
 def make_secret_file(args: argparse.Namespace) -> int:

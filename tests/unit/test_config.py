@@ -275,20 +275,9 @@ def test_image_registry_has_no_passwords_of_users(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "program"),
-    [
-        ("glance-registry.conf", "", "glance-registry"),
-        ("glance-api.conf", "log_file = /var/log/registry.log", "glance-api"),
-        (".source.conf", "[DEFAULT]\nbind_port = 9191", "glance-registry"),
-        (".source.conf", "[DEFAULT]\nlog_file = /var/log/glance/registry.log", "glance-registry"),
-        (".source.conf", "[DEFAULT]\nregistry_port = 9191", "glance-api"),
-        (".source.conf", "#bind_port = 9191", "glance-api"),
-    ],
-)
-def test_whose_file_it_is_shows_in_its_name_or_content(tmp_path: Path, name: str, text: str, program: str) -> None:
-    (tmp_path / name).write_text(text)
-    assert program_of([str(tmp_path / name)]) == program
+def test_whose_file_it_is_shows_in_its_name() -> None:
+    assert program_of(["a/glance-registry.conf"]) == "glance-registry"
+    assert program_of(["registry/glance-api.conf"]) == "glance-api"
 
 
 @pytest.mark.parametrize(

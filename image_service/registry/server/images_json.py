@@ -55,16 +55,6 @@ def from_state(body: dict[str, Any]) -> list[Status] | None:
     return None if state is None else [status for status in Status if status == state]
 
 
-def memberships(body: Any) -> dict[str, bool | None]:
-    """``{"memberships": [{"member_id": ..., "can_share": ...}]}``: member -> can_share, None where it does not say."""
-    listed = body.get("memberships") if isinstance(body, dict) else None
-    if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
-        raise InvalidValue("Invalid membership association: 'memberships' must be a list of objects.")
-    if not all(isinstance(each.get("member_id"), str) and each["member_id"] for each in listed):
-        raise InvalidValue("Invalid membership association: 'member_id'")
-    return {each["member_id"]: bool(each["can_share"]) if "can_share" in each else None for each in listed}
-
-
 def can_share(body: Any) -> bool:
     """``{"member": {"can_share": ...}}``, any JSON truth."""
     member = _object(body, "member")

@@ -16,6 +16,7 @@ from oslo_config import cfg
 
 from image_service.api.receiving import parse_json, read_all
 from image_service.api.v1 import listing
+from image_service.api.v1.members import memberships
 from image_service.context import RequestContext
 from image_service.errors import Conflict, Forbidden, MethodNotAllowed, NotFound, WrongStatus
 from image_service.model import Image, Status, Visibility, new_id
@@ -119,7 +120,7 @@ class RegistryV1:
     async def replace_members(self, request: web.Request) -> web.Response:
         """``PUT /images/{id}/members``: these are the only ones."""
         image = await self._visible(request)
-        await members.replace_v1(self._registry, request["context"], image, form.memberships(await _body(request)))
+        await members.replace_v1(self._registry, request["context"], image, memberships(await _body(request)))
         return web.Response(status=204)
 
     async def put_member(self, request: web.Request) -> web.Response:
