@@ -43,21 +43,11 @@ SERVER_OPTIONS: list[cfg.Opt] = [
     cfg.IntOpt("backlog", default=4096, min=1, help="Connections that may wait to be accepted."),
     cfg.IntOpt("workers", min=1, help="Worker processes. Default: the number of CPUs, at most 8."),
     cfg.IntOpt("tcp_keepidle", default=600, min=1, help="Seconds of silence before TCP keep-alive probes are sent."),
-    cfg.IntOpt(
-        "max_header_line",
-        default=16384,
-        min=4096,
-        help="Longest line of a request's header, in bytes; a property's value must fit.",
-    ),
+    cfg.IntOpt("max_header_line", default=16384, min=4096, help="Longest header line, in bytes; a property's value must fit."),
     cfg.BoolOpt("http_keepalive", default=True, help="Keep connections open between requests."),
+    cfg.IntOpt("client_socket_timeout", default=900, min=0, help="Seconds of silence after which a client is gone; 0: never."),
     cfg.IntOpt(
-        "client_socket_timeout", default=900, min=0, help="Seconds without a byte after which a client counts as gone; 0: never."
-    ),
-    cfg.IntOpt(
-        "graceful_timeout",
-        default=3600,
-        min=1,
-        help="Ours. Seconds that running transfers get to end after SIGTERM, or in an old worker after SIGHUP.",
+        "graceful_timeout", default=3600, min=1, help="Ours. Seconds that running transfers get after SIGTERM and SIGHUP."
     ),
     cfg.StrOpt("run_dir", default="/run/glance", help="Ours. Folder of the pid files of image-control."),
     cfg.StrOpt("public_endpoint", help="Address of this service as its users write it; default: as the request says (Host)."),
@@ -72,9 +62,7 @@ SERVER_OPTIONS: list[cfg.Opt] = [
 LOG_OPTIONS: list[cfg.Opt] = [
     cfg.BoolOpt("debug", short="d", default=False, help="Log at level DEBUG."),
     cfg.BoolOpt("verbose", short="v", default=True, help="Old: level INFO is the default. False logs warnings and worse only."),
-    cfg.StrOpt(
-        "log_file", deprecated_name="logfile", help="File to log to; reopened when it was rotated away. Default: standard error."
-    ),
+    cfg.StrOpt("log_file", deprecated_name="logfile", help="File to log to, rotated at will. Default: standard error."),
     cfg.StrOpt("log_dir", deprecated_name="logdir", help="Folder that a relative log_file is in."),
     cfg.BoolOpt("use_stderr", default=False, help="Log to standard error as well when a log_file is given."),
     cfg.BoolOpt("use_syslog", default=False, help="Log to syslog as well."),
@@ -113,9 +101,7 @@ API_OPTIONS: list[cfg.Opt] = [
     cfg.IntOpt("image_property_quota", default=128, help="Most properties of an image; negative: no limit."),
     cfg.IntOpt("image_tag_quota", default=128, help="Most tags of an image; negative: no limit."),
     cfg.IntOpt("image_location_quota", default=10, help="Most locations of an image; negative: no limit."),
-    cfg.StrOpt(
-        "user_storage_quota", default="0", help="Most bytes of one owner's images, with a unit B, KB, MB, GB or TB; 0: no limit."
-    ),
+    cfg.StrOpt("user_storage_quota", default="0", help="Most bytes of one owner's images, as B, KB, MB, GB or TB; 0: no limit."),
     cfg.BoolOpt("show_image_direct_url", default=False, help="Show the location of an image's bytes as direct_url (API v2)."),
     cfg.StrOpt("hashing_algorithm", default="sha512", help="Algorithm of os_hash_value, any that Python's hashlib has."),
     cfg.IntOpt("http_retries", default=3, min=0, help="How often reading from an http location is tried again."),
@@ -123,12 +109,7 @@ API_OPTIONS: list[cfg.Opt] = [
     cfg.IntOpt("scrub_time", default=0, min=0, help="Seconds that a marked image is kept (delayed_delete)."),
     cfg.IntOpt("scrub_pool_size", default=1, min=1, help="Images that image-scrubber removes at the same time."),
     cfg.IntOpt("wakeup_time", default=300, min=1, help="Seconds between two passes of image-scrubber --daemon."),
-    cfg.IntOpt(
-        "upload_lease",
-        default=90,
-        min=2,
-        help="Ours. Seconds without a sign of life after which an upload counts as dead and is cleaned up.",
-    ),
+    cfg.IntOpt("upload_lease", default=90, min=2, help="Ours. Seconds without a sign of life after which an upload is dead."),
     cfg.DictOpt("enabled_backends", help="Stores by name: NAME:KIND,... with a section [NAME] for each."),
 ]
 
@@ -174,9 +155,7 @@ HTTP_BASIC_OPTIONS: list[cfg.Opt] = [
         help='Ours. JSON object: user -> {"project": "...", "roles": ["..."]}; beside the file of passwords.',
     ),
     cfg.StrOpt("realm", default="image", help="Ours. The realm that a client is told."),
-    cfg.IntOpt(
-        "cache_time", default=300, min=0, help="Ours. Seconds for which a checked password is remembered (as a keyed hash)."
-    ),
+    cfg.IntOpt("cache_time", default=300, min=0, help="Ours. Seconds for which a checked password is remembered (hashed)."),
 ]
 OSLO_MIDDLEWARE_OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt("http_basic_auth_user_file", default="/etc/glance/htpasswd", help="Users and bcrypt hashes (htpasswd -B)."),
@@ -198,10 +177,8 @@ LINK_SECRET_OPTIONS: list[cfg.Opt] = [
     ),
 ]
 IMAGE_FORMAT_OPTIONS: list[cfg.Opt] = [
-    cfg.ListOpt("disk_formats", default=DISK_FORMATS, deprecated_group="DEFAULT", help="Values that disk_format may have."),
-    cfg.ListOpt(
-        "container_formats", default=CONTAINER_FORMATS, deprecated_group="DEFAULT", help="Values that container_format may have."
-    ),
+    cfg.ListOpt("disk_formats", default=DISK_FORMATS, deprecated_group="DEFAULT", help="Values of disk_format."),
+    cfg.ListOpt("container_formats", default=CONTAINER_FORMATS, deprecated_group="DEFAULT", help="Values of container_format."),
 ]
 
 STORES_OPTIONS: list[cfg.Opt] = [
@@ -220,21 +197,16 @@ STORE_OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt("store_description", help="What GET /v2/info/stores tells about the store."),
     cfg.IntOpt("weight", default=0, help="Of several stores that have an image, the one with the highest weight is read."),
     cfg.StrOpt(
-        "filesystem_store_datadir",
-        help="Folder of a file store. Default: /var/lib/glance/images, or /var/lib/glance/NAME for a store with a name.",
+        "filesystem_store_datadir", help="Folder of a file store. Default: /var/lib/glance/images, or .../NAME with a name."
     ),
-    cfg.MultiStrOpt(
-        "filesystem_store_datadirs", help="Several folders, each with a priority: PATH:NUMBER; the highest is filled first."
-    ),
+    cfg.MultiStrOpt("filesystem_store_datadirs", help="Several folders, PATH:PRIORITY; the highest is filled first."),
     cfg.StrOpt("filesystem_store_metadata_file", help="JSON file with id and mountpoint, kept with each location."),
     cfg.IntOpt("filesystem_store_file_perm", default=0, help="Mode of an image's file, in octal digits; 0: as the umask says."),
-    cfg.IntOpt(
-        "filesystem_store_chunk_size", default=65536, min=4096, help="Bytes read at a time where the kernel cannot send the file."
-    ),
+    cfg.IntOpt("filesystem_store_chunk_size", default=65536, min=4096, help="Bytes read at a time where sendfile is impossible."),
     cfg.BoolOpt("filesystem_thin_provisioning", default=False, help="Blocks of zeros become holes."),
     cfg.StrOpt("https_ca_certificates_file", help="CA certificates for https locations. Default: the system's."),
     cfg.BoolOpt(
-        "https_insecure", default=False, help="Do not check the certificate of an https location. (Glance's default is True.)"
+        "https_insecure", default=False, help="Do not check certificates of https locations. (Glance's default is True.)"
     ),
     cfg.ListOpt(
         "http_allowed_networks",
