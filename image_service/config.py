@@ -6,30 +6,20 @@ are ours say so in their help. Read once at start; nothing reads the environment
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from typing import Any
 
-from oslo_config import cfg, types
+from oslo_config import cfg
 
 from image_service import __version__
 
 DISK_FORMATS = ["ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop"]
 CONTAINER_FORMATS = ["ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed"]
+# shake has no length of its own.
+HASHES = sorted(name for name in hashlib.algorithms_guaranteed if not name.startswith("shake"))
 DEFAULT_DATADIR = "/var/lib/glance/images"
-
-_LONG_DATA_API = {
-    "glance.db.sqlalchemy.api": "database",
-    "glance.db.simple.api": "database",
-    "glance.db.registry.api": "registry",
-}
-
-
-class DataApi(types.String):
-    """``database`` or ``registry``; Glance's long module names are read as these."""
-
-    def __call__(self, value: object) -> Any:
-        return super().__call__(_LONG_DATA_API.get(str(value), value))
 
 
 def _old(*places: str) -> list[cfg.DeprecatedOpt]:
@@ -73,11 +63,12 @@ LOG_OPTIONS: list[cfg.Opt] = [
 ]
 
 REGISTRY_LINK_OPTIONS: list[cfg.Opt] = [
-    cfg.Opt(
+    cfg.StrOpt(
         "data_api",
-        type=DataApi(choices=["database", "registry"]),
         default="database",
-        help="database: this process talks to the database itself. registry: it asks image-registry over HTTP.",
+        choices=["database", "registry", "glance.db.sqlalchemy.api", "glance.db.simple.api", "glance.db.registry.api"],
+        help="database: this process talks to the database itself. registry: it asks image-registry over HTTP. The long names are"
+        " Glance's for the same.",
     ),
     cfg.HostAddressOpt("registry_host", default="127.0.0.1", help="Where image-registry listens (data_api = registry)."),
     cfg.PortOpt("registry_port", default=9191, help="Port of image-registry."),
@@ -100,10 +91,9 @@ API_OPTIONS: list[cfg.Opt] = [
     cfg.IntOpt("image_member_quota", default=128, help="Most members of an image; negative: no limit."),
     cfg.IntOpt("image_property_quota", default=128, help="Most properties of an image; negative: no limit."),
     cfg.IntOpt("image_tag_quota", default=128, help="Most tags of an image; negative: no limit."),
-    cfg.IntOpt("image_location_quota", default=10, help="Most locations of an image; negative: no limit."),
     cfg.StrOpt("user_storage_quota", default="0", help="Most bytes of one owner's images, as B, KB, MB, GB or TB; 0: no limit."),
     cfg.BoolOpt("show_image_direct_url", default=False, help="Show the location of an image's bytes as direct_url (API v2)."),
-    cfg.StrOpt("hashing_algorithm", default="sha512", help="Algorithm of os_hash_value, any that Python's hashlib has."),
+    cfg.StrOpt("hashing_algorithm", default="sha512", choices=HASHES, help="Algorithm of os_hash_value."),
     cfg.IntOpt("http_retries", default=3, min=0, help="How often reading from an http location is tried again."),
     cfg.BoolOpt("delayed_delete", default=False, help="DELETE only marks an image; image-scrubber removes it later."),
     cfg.IntOpt("scrub_time", default=0, min=0, help="Seconds that a marked image is kept (delayed_delete)."),

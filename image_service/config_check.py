@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import glob
-import hashlib
 import ipaddress
 import json
 import os
@@ -46,6 +45,8 @@ def unknown_options(conf: cfg.ConfigOpts, program: str) -> list[str]:
             for name in (name.strip().replace("-", "_") for name in names):
                 if name not in known.get(group, ()):
                     sentences.append(f"{file}: [{group}] {name} {_why_without_effect(group, name, known)}")
+    if "cach" in (conf.paste_deploy.flavor or ""):
+        sentences.append(f"[paste_deploy] flavor = {conf.paste_deploy.flavor}: there is no cache of images; it {NOT_BUILT}")
     return sentences
 
 
@@ -99,23 +100,11 @@ def nearest(word: str, words: Iterable[str]) -> str:
     return "".join(f" (did you mean {near}?)" for near in close_to(word, words))
 
 
-def require_valid(conf: cfg.ConfigOpts, program: str) -> None:
+def require_valid(conf: cfg.ConfigOpts) -> None:
     """Raise ``cfg.Error`` for a value that is not allowed: oslo.config itself looks at a value only when it is asked for."""
     for value in conf.values():
         if isinstance(value, cfg.ConfigOpts.GroupAttr):
             list(value.values())
-    if program == "glance-api":
-        _require_hash(conf.hashing_algorithm)
-
-
-def _require_hash(algorithm: str) -> None:
-    try:
-        hashlib.new(algorithm, usedforsecurity=False).hexdigest()
-    except (ValueError, TypeError) as error:
-        near = nearest(algorithm, hashlib.algorithms_available)
-        raise cfg.Error(
-            f"hashing_algorithm = {algorithm}: hashlib has no such algorithm{near}. sha512 is the default."
-        ) from error
 
 
 # ---- who can reach the service -------------------------------------------------------------------------------------

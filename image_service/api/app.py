@@ -7,8 +7,8 @@ request -> request id -> version -> who asks -> route -> handler -> operations
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from aiohttp import web
 from oslo_config import cfg
@@ -19,14 +19,11 @@ from image_service.api.middleware import errors
 from image_service.api.middleware.authentication import make_authenticator
 from image_service.api.middleware.request_id import put_request_id, request_id_of
 from image_service.api.routing import split
-from image_service.errors import ImageServiceError
 from image_service.model import Status
 from image_service.operations.service import Service
 from image_service.operations.sweep import scrub, sweep_dead_uploads
 from image_service.registry.interface import Registry
 from image_service.store.stores import Stores
-
-LOG = logging.getLogger(__name__)
 
 _ROUTES = {"v1": v1.ROUTES, "v2": v2.ROUTES}
 
@@ -72,12 +69,11 @@ def make_api_app(conf: cfg.ConfigOpts, registry: Registry, stores: Stores) -> we
     service = Service(conf, registry, stores)
 
     async def lifetime(_app: web.Application) -> AsyncIterator[None]:
-        sweeper = asyncio.create_task(_sweep(service), name="sweep")
-        yield
-        sweeper.cancel()
-        await service.drain()
-        await registry.close()
-        await stores.close()
+        async with aclosing(stores), aclosing(registry):
+            sweeper = asyncio.create_task(_sweep(service), name="sweep")
+            yield
+            sweeper.cancel()
+            await service.drain()
 
     api = ImageApi(conf, service)
     app = web.Application(client_max_size=0)
@@ -90,11 +86,10 @@ def make_api_app(conf: cfg.ConfigOpts, registry: Registry, stores: Stores) -> we
 async def _sweep(service: Service) -> None:
     """Clean up after uploads and deletes that died, at the start and then as often as one can have died."""
     while True:
-        try:
-            await sweep_dead_uploads(service.registry, service.stores, service.upload_lease)
-            await scrub(service.registry, service.stores, Status.DELETED, service.upload_lease)
-        except ImageServiceError as error:
-            LOG.warning("the sweep of dead uploads will be tried again: %s", error.message)
-        except Exception:
-            LOG.exception("the sweep of dead uploads failed and will be tried again")
+        await service.spawn(_sweep_once(service), "the sweep of dead uploads and deletes")
         await asyncio.sleep(service.upload_lease / 3)
+
+
+async def _sweep_once(service: Service) -> None:
+    await sweep_dead_uploads(service.registry, service.stores, service.upload_lease)
+    await scrub(service.registry, service.stores, Status.DELETED, service.upload_lease)

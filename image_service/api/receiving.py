@@ -17,11 +17,6 @@ MAX_JSON = 16 << 20
 _MOST_PARTS = 100_000
 
 
-def has_body(request: web.BaseRequest) -> bool:
-    """Does the request carry a body: a length above 0, or chunks?"""
-    return bool(request.content_length) or "chunked" in request.headers.get("Transfer-Encoding", "").lower()
-
-
 def media_type(request: web.BaseRequest) -> str:
     """What the request says its body is, in lower case and without parameters; "" when it does not say."""
     return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -90,7 +85,7 @@ def parse_json(body: bytes | bytearray) -> Any:
 
 async def require_no_body(request: web.BaseRequest) -> None:
     """``InvalidValue`` when a request carries a body that nothing here reads; an empty chunked one is fine."""
-    if not has_body(request):
+    if not request.body_exists:
         return
     async for data in stream(request):
         if data:

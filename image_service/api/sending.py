@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from urllib.parse import quote
 
-from aiohttp import web
+from aiohttp import ETag, web
 
 from image_service.api.call import Call
 from image_service.errors import ClientDisconnected, DataMissing, PreconditionFailed
@@ -64,11 +64,9 @@ async def _send_stream(request: web.Request, response: web.StreamResponse, data:
 
 def not_modified(request: web.BaseRequest, image: Image) -> bool:
     """Does the client have these bytes already (``If-None-Match``)? ``PreconditionFailed`` when ``If-Match`` does not hold."""
-    if_match = request.headers.get("If-Match")
-    if if_match is not None and not _matches(if_match, image.checksum):
+    if request.if_match is not None and not _matches(request.if_match, image.checksum):
         raise PreconditionFailed("The image does not have the ETag that If-Match asks for.")
-    if_none_match = request.headers.get("If-None-Match")
-    return if_none_match is not None and _matches(if_none_match, image.checksum)
+    return request.if_none_match is not None and _matches(request.if_none_match, image.checksum)
 
 
 def range_still_valid(request: web.BaseRequest, image: Image) -> bool:
@@ -77,8 +75,5 @@ def range_still_valid(request: web.BaseRequest, image: Image) -> bool:
     return if_range is None or (image.checksum is not None and if_range.strip() == f'"{image.checksum}"')
 
 
-def _matches(header: str, checksum: str | None) -> bool:
-    if header.strip() == "*":
-        return True
-    tags = {tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")}
-    return checksum is not None and checksum in tags
+def _matches(tags: tuple[ETag, ...], checksum: str | None) -> bool:
+    return any(tag.value in ("*", checksum) for tag in tags)

@@ -23,12 +23,12 @@ def make_parser(name: str, description: str, program: str) -> argparse.ArgumentP
     return parser
 
 
-def run(name: str, work: Callable[[], int | None]) -> NoReturn:
-    """End the process with what ``work`` returns (None is 0), or with a sentence: 1 it failed, 2 wrong configuration."""
+def run(name: str, work: Callable[[], int | None], *, wrong_configuration: int = 2) -> NoReturn:
+    """End the process with what ``work`` returns (None is 0), or with a sentence: 1 it failed, ``wrong_configuration``."""
     try:
         sys.exit(work())
     except KeyboardInterrupt:
         sys.exit(130)
     except (cfg.Error, ImageServiceError, OSError) as error:
         log.complain(name, str(error))
-        sys.exit(2 if isinstance(error, cfg.Error) else 1)
+        sys.exit(wrong_configuration if isinstance(error, cfg.Error) else 1)

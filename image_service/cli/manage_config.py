@@ -78,7 +78,7 @@ _error, _warning = partial(Finding, "error"), partial(Finding, "warning")
 
 def findings(conf: cfg.ConfigOpts, program: str) -> Iterator[Finding]:
     """Everything there is to say. ``cfg.Error`` for a value that is not allowed: nothing else can be said then."""
-    config_check.require_valid(conf, program)
+    config_check.require_valid(conf)
     for sentence in config_check.unknown_options(conf, program):
         yield _warning(sentence) if config_check.NOT_BUILT in sentence or config_check.OF_OTHER in sentence else _error(sentence)
     checks = [_door(conf), _database(conf, program), _log(conf), _readers(conf), _who_asks(conf, program)]
@@ -98,7 +98,7 @@ def _door(conf: cfg.ConfigOpts) -> Iterator[Finding]:
 
 def _database(conf: cfg.ConfigOpts, program: str) -> Iterator[Finding]:
     connection = conf.database.connection
-    if program == "glance-api" and conf.data_api == "registry":
+    if program == "glance-api" and "registry" in conf.data_api:
         if connection:
             unused = "[database] connection is not used with data_api = registry"
             yield _warning(f"{unused}; take it out, so that this host does not know the password")
@@ -147,8 +147,6 @@ def _who_asks(conf: cfg.ConfigOpts, program: str) -> Iterator[Finding]:
         yield _error("[paste_deploy] flavor: image-registry has the flavors empty and trusted-auth only")
     elif flavor == "http_basic":
         yield from _users(conf)
-    if "cach" in (conf.paste_deploy.flavor or ""):
-        yield _warning(f"[paste_deploy] flavor = {conf.paste_deploy.flavor}: this release has no cache of images")
 
 
 def _users(conf: cfg.ConfigOpts) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from image_service.registry.engine import Database, open_database
 
 # Contract D.5.
 CHECK_CODES = {None: 0, "expand": 3, "migrate": 4, "contract": 5}
+_MOVES = {"sync": schema.sync, "upgrade": schema.sync, "expand": schema.expand, "contract": schema.contract}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,8 +38,8 @@ def _load(args: argparse.Namespace) -> cfg.ConfigOpts:
 
 
 def _step(database: Database, action: str) -> int:
-    if action in ("sync", "upgrade"):
-        changed = schema.sync(database)
+    if action in _MOVES:
+        changed = _MOVES[action](database)
         print(f"The database is at {database.read(schema.version)}; {'it was changed' if changed else 'nothing was to do'}.")
     elif action == "version":
         print(database.read(schema.version))
@@ -46,16 +47,8 @@ def _step(database: Database, action: str) -> int:
         step = database.read(schema.next_step)
         print("The database is up to date." if step is None else f"Next: image-manage db {step}")
         return CHECK_CODES[step]
-    elif action == "migrate":
-        print(f"{schema.migrate(database)} rows were moved.")
     else:
-        move = schema.expand if action == "expand" else schema.contract
-        try:
-            move(database)
-        except ValueError as error:
-            print(error)
-            return 1
-        print(f"The database is at {database.read(schema.version)}.")
+        print(f"{schema.migrate(database)} rows were moved.")
     return 0
 
 

@@ -52,10 +52,10 @@ class UserFiles:
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         self._password_path = Path(conf.oslo_middleware.http_basic_auth_user_file)
         self._identity_path = Path(conf.http_basic.identity_file)
-        self.lines = _read(self._password_path).splitlines()
-        identities = _read(self._identity_path) or "{}"
+        self.lines = self._password_path.read_text(encoding="utf-8").splitlines() if self._password_path.exists() else []
+        identities = self._identity_path.read_text(encoding="utf-8") if self._identity_path.exists() else ""
         parse_identities(identities)
-        self.identities: dict[str, Any] = orjson.loads(identities)
+        self.identities: dict[str, Any] = orjson.loads(identities or "{}")
 
     def names(self) -> list[str]:
         """Users that have a password."""
@@ -76,29 +76,18 @@ class UserFiles:
         _replace(self._password_path, "".join(f"{line}\n" for line in self.lines).encode())
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
-
-
 def _replace(path: Path, content: bytes) -> None:
     """Put a new file in the place of the old one, with its owner and mode; where there was none, the folder's group and 0640."""
     like = path.stat() if path.exists() else None
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            owner, group = (like.st_uid, like.st_gid) if like else (-1, path.parent.stat().st_gid)
-            with contextlib.suppress(PermissionError):
-                os.fchown(file.fileno(), owner, group)
-            os.fchmod(file.fileno(), like.st_mode & 0o640 if like else 0o640)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder, open(f"{folder}/new", "xb") as file:
+        owner, group = (like.st_uid, like.st_gid) if like else (-1, path.parent.stat().st_gid)
+        with contextlib.suppress(PermissionError):
+            os.fchown(file.fileno(), owner, group)
+        os.fchmod(file.fileno(), like.st_mode & 0o640 if like else 0o640)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+        Path(file.name).replace(path)
 
 
 def _add(files: UserFiles, args: argparse.Namespace) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from contextlib import aclosing
 
 from oslo_config import cfg
 
@@ -22,18 +23,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _verify(conf: cfg.ConfigOpts, share: float) -> int:
-    stores = Stores.from_config(conf)
-    registry = await open_registry(conf)
     good = broken = 0
-    try:
+    async with aclosing(Stores.from_config(conf)) as stores, aclosing(await open_registry(conf)) as registry:
         async for verdict in verify.verify(registry, stores, share):
             if verdict.problem is None:
                 good += 1
             else:
                 broken += 1
                 print(f"BROKEN {verdict.image.id} in store {verdict.store}: {verdict.problem}", flush=True)
-    finally:
-        await registry.close()
-        await stores.close()
     print(f"{good + broken} verified: {good} good, {broken} broken")
     return 1 if broken else 0

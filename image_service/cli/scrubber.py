@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import signal
 from collections.abc import Sequence
+from contextlib import aclosing, suppress
 
 from oslo_config import cfg
 
@@ -44,15 +44,10 @@ def main() -> None:
 
 
 async def _run(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
-    stores = Stores.from_config(conf)
-    registry = await open_registry(conf)
-    try:
+    async with aclosing(Stores.from_config(conf)) as stores, aclosing(await open_registry(conf)) as registry:
         if args.daemon:
             return await _repeat(conf, args, registry, stores)
         return 0 if await _once(conf, args, registry, stores) else 1
-    finally:
-        await registry.close()
-        await stores.close()
 
 
 async def _repeat(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Registry, stores: Stores) -> int:
@@ -64,7 +59,7 @@ async def _repeat(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Regi
             await _once(conf, args, registry, stores)
         except ImageServiceError as error:
             log.complain(NAME, f"{error.message} Trying again in {conf.wakeup_time} s.")
-        with contextlib.suppress(TimeoutError):
+        with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), conf.wakeup_time)
     return 0
 

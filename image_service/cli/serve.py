@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import NoReturn
 
 from oslo_config import cfg
 
 from image_service import config, log
-from image_service.cli.command import make_parser
+from image_service.cli.command import make_parser, run
 from image_service.config_check import require_closed_door, require_valid, unknown_options
 from image_service.serving.application import Application, MakeApp, Preload
 from image_service.serving.master import Master
@@ -31,15 +30,10 @@ def serve(name: str, program: str, make_app: MakeApp, preload: Preload) -> NoRet
         if args.debug:
             conf.set_override("debug", True)
         log.setup(conf, name)
-        require_valid(conf, program)
+        require_valid(conf)
         require_closed_door(conf)
         for warning in unknown_options(conf, program):
             LOG.warning("%s", warning)
         return conf
 
-    try:
-        Master(Application(name, read_conf, make_app, preload)).run()
-    except (cfg.Error, OSError) as error:
-        log.complain(name, str(error))
-        sys.exit(1)
-    sys.exit(0)
+    run(name, lambda: Master(Application(name, read_conf, make_app, preload)).run(), wrong_configuration=1)

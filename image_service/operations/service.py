@@ -31,8 +31,8 @@ class Service:
         self.show_direct_url: bool = conf.show_image_direct_url
         self.background: set[asyncio.Task[None]] = set()
 
-    def spawn(self, work: Coroutine[None, None, object], name: str) -> None:
-        """Run ``work`` after the answer was sent; what it raises is logged, for nobody waits for it."""
+    def spawn(self, work: Coroutine[None, None, object], name: str) -> asyncio.Task[None]:
+        """Run ``work`` after the answer was sent; what it raises is logged, for nobody need wait for it."""
 
         async def logged() -> None:
             try:
@@ -45,6 +45,7 @@ class Service:
         task = asyncio.create_task(logged(), name=name)
         self.background.add(task)
         task.add_done_callback(self.background.discard)
+        return task
 
     async def drain(self) -> None:
         """Wait for background work to end."""

@@ -99,7 +99,7 @@ class DatabaseRegistry(Registry):
         await self._read(schema.require_fit)
         self._healthy_until = time.monotonic() + _CHECK_CACHE
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Wait for what is running, then close the connections."""
         await asyncio.to_thread(self._stop)
 

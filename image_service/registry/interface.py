@@ -219,5 +219,5 @@ class Registry(ABC):
         """Raise ``RegistryUnavailable`` with a sentence when it cannot work now (database away, schema too old or too new)."""
 
     @abstractmethod
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Give connections and threads back."""

@@ -15,7 +15,7 @@ async def open_registry(conf: cfg.ConfigOpts, *, data_api: str | None = None) ->
     ``data_api`` replaces the option of that name (image-registry itself always has the database). Raises ``cfg.Error`` for a
     configuration that cannot work; ``RegistryUnavailable`` when the database does not answer in time, or has another schema.
     """
-    if (data_api or conf.data_api) == "registry":
+    if "registry" in (data_api or conf.data_api):  # also in Glance's long name
         from image_service.registry.client import RemoteRegistry
 
         return RemoteRegistry.from_config(conf)
@@ -29,7 +29,7 @@ async def open_registry(conf: cfg.ConfigOpts, *, data_api: str | None = None) ->
 
 def preload(conf: cfg.ConfigOpts, *, data_api: str | None = None) -> None:
     """Import what :func:`open_registry` will need, so that processes forked afterwards share it."""
-    if (data_api or conf.data_api) != "registry":
+    if "registry" not in (data_api or conf.data_api):
         import image_service.registry.database  # noqa: F401 - for those who import it later
         from image_service.registry.engine import database_url
 

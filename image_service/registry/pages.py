@@ -85,7 +85,7 @@ def _marker(connection: Connection, marker: str | None, order: tuple[SortKey, ..
     values, keys = Values(connection), ", ".join(key.column for key in order)
     rows = read_rows(connection, f"SELECT {values.row(keys)} FROM images WHERE id = {values.bind(marker)}", values)
     if not rows:
-        raise InvalidValue(f"No image found with ID {marker} (marker).")
+        raise InvalidValue(f"Invalid marker: No image found with ID {marker}.")
     return rows[0]
 
 

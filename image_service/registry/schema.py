@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, inspect, text
 
-from image_service.errors import RegistryUnavailable
+from image_service.errors import Conflict, RegistryUnavailable
 from image_service.registry.engine import Database
 
 LOCK_NAME, LOCK_WAIT = "image_service_schema", 600
@@ -103,11 +103,11 @@ def migrate(database: Database) -> int:
 
 
 def contract(database: Database) -> bool:
-    """Remove what this release no longer reads. Was anything left? ``ValueError`` while an earlier step is to be done."""
+    """Remove what this release no longer reads. Was anything left? ``Conflict`` while an earlier step is to be done."""
     with _locked(database) as connection:
         step = next_step(connection)
         if step in ("expand", "migrate"):
-            raise ValueError(f"First run: image-manage db {step}")
+            raise Conflict(f"First run: image-manage db {step}")
         if step:
             _upgrade(connection, f"contract_{NEWEST.contract:04d}")
         return step is not None

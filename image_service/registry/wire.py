@@ -130,7 +130,7 @@ class Call:
             raise RegistryUnavailable("image-registry answers in a form that this release does not know.") from error
 
 
-CALLS: dict[str, Call] = {name: Call(getattr(Registry, name)) for name in sorted(Registry.__abstractmethods__) if name != "close"}
+CALLS: dict[str, Call] = {name: Call(getattr(Registry, name)) for name in sorted(Registry.__abstractmethods__ - {"aclose"})}
 
 
 def encode_error(error: ImageServiceError) -> bytes:

@@ -65,13 +65,16 @@ class Master(Arbiter):
     def start(self) -> None:
         """Listen. ``cfg.Error`` where nobody would be asked and strangers could come, also by sockets from systemd."""
         super().start()
-        require_closed_door(self.app.conf, [listener.getsockname() for listener in self.LISTENERS])
+        self._require_closed_door(self.app.conf)
         _allow_many_files()
         # What is imported stays for good: the collector need not look at it, nor touch, and so copy, its pages in every worker.
         gc.disable()
         self.app.preload(self.app.conf)
         gc.freeze()
         gc.enable()
+
+    def _require_closed_door(self, conf: ConfigOpts) -> None:
+        require_closed_door(conf, [listener.getsockname() for listener in self.LISTENERS])
 
     def wait_for_signals(self, timeout: float | None = 1.0) -> list[int]:
         """As gunicorn, but look more often while workers start, so that READY is said when it is true."""
@@ -156,6 +159,7 @@ class Master(Arbiter):
         self._notifier.reloading()
         try:
             conf = self.app.read_conf()
+            self._require_closed_door(conf)
         except (cfg.Error, OSError) as error:
             self._return_to(old, str(error))
             return

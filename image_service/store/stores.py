@@ -77,7 +77,7 @@ class Stores:
             raise UnsupportedUrl(f"External sources are not supported: '{scheme}' is the scheme of no store here.")
         return next((store for store in fitting if _holds(store, location.url)), fitting[0])
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close every store."""
         for store in self._stores.values():
             await store.close()

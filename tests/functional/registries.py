@@ -39,14 +39,14 @@ class Place:
             try:
                 yield registry
             finally:
-                await registry.close()
+                await registry.aclose()
             return
         async with served(registry) as address:
             remote = RemoteRegistry(address, SECRET, deadline=60)
             try:
                 yield remote
             finally:
-                await remote.close()
+                await remote.aclose()
 
     def empty(self) -> None:
         """Remove every row."""

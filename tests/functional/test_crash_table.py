@@ -63,7 +63,7 @@ def images(service: Service) -> dict[str, Image]:
         try:
             return await registry.list_images(ImageQuery(deleted=None))
         finally:
-            await registry.close()
+            await registry.aclose()
 
     return {image.id: image for image in asyncio.run(look())}
 

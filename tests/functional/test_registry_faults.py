@@ -41,7 +41,7 @@ def test_a_killed_server_is_an_error_and_then_found_again(tmp_path: Path) -> Non
         await asyncio.gather(*[registry.get_image(image_id) for image_id in ids * 4])
         await registry.check()
         assert len(await registry.list_images(ImageQuery())) == 5
-        await registry.close()
+        await registry.aclose()
 
     with running_mariadb(tmp_path) as server:
         asyncio.run(body(server, migrated(server.new_database())))
@@ -74,7 +74,7 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
         found = {image.id: image for image in await registry.list_images(ImageQuery())}
         assert set(answered) <= found.keys() <= set(asked)
         assert all(len(image.properties) == 2 and image.tags == ["t"] for image in found.values())
-        await registry.close()
+        await registry.aclose()
 
     with running_mariadb(tmp_path) as server:
         asyncio.run(body(server, migrated(server.new_database())))
@@ -174,7 +174,7 @@ def test_a_writer_waits_for_another_process_and_readers_do_not(sqlite_file: Path
         await asyncio.gather(*writes)
         assert len((await registry.get_image(image.id)).properties) == 10
         holder.join(30)
-        await registry.close()
+        await registry.aclose()
 
     asyncio.run(body())
 
@@ -195,7 +195,7 @@ def test_a_lock_that_is_never_given_back_is_unavailable(sqlite_file: Path, monke
         release.set()
         holder.join(30)
         await registry.create_image(Image(id=new_id()))
-        await registry.close()
+        await registry.aclose()
 
     asyncio.run(body())
 
@@ -206,7 +206,7 @@ def test_a_database_without_tables_says_what_to_run(tmp_path: Path, mariadb: Mar
         for call in (registry.get_image("x"), registry.create_image(Image(id=new_id())), registry.check()):
             with pytest.raises(RegistryUnavailable, match="image-manage db sync"):
                 await call
-        await registry.close()
+        await registry.aclose()
 
     for url in (f"sqlite:///{tmp_path}/empty.db", mariadb.new_database()):
         asyncio.run(body(url))
@@ -236,6 +236,6 @@ def test_an_undone_transaction_leaves_nothing(sqlite_file: Path) -> None:
         with pytest.raises(NotFound):
             await registry.begin_upload(UploadLease(new_id(), new_id(), UploadKind.V2, "file"), from_status=[Status.QUEUED])
         assert await registry.live_uploads() == []
-        await registry.close()
+        await registry.aclose()
 
     asyncio.run(body())

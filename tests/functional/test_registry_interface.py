@@ -551,7 +551,7 @@ def _begin_many(url: str, image_id: str, count: int, ready: object, outcomes: ob
         ready.wait()  # type: ignore[attr-defined]
         calls = [registry.begin_upload(lease_of(image_id), from_status=[Status.QUEUED]) for _ in range(count)]
         results = await asyncio.gather(*calls, return_exceptions=True)
-        await registry.close()
+        await registry.aclose()
         return [type(result).__name__ for result in results]
 
     outcomes.put(asyncio.run(body()))  # type: ignore[attr-defined]
@@ -739,7 +739,7 @@ def test_members_who_answer_or_leave_while_members_are_replaced(mariadb: MariaDB
         await replacing
         [member] = await registry.list_members(image_id)
         assert (member.member_id, member.can_share, member.status) == ("answers", True, MemberStatus.ACCEPTED)
-        await registry.close()
+        await registry.aclose()
 
     asyncio.run(body())
     database.close()

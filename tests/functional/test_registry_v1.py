@@ -438,7 +438,7 @@ def test_a_client_with_the_wrong_secret_is_told_to_ask_the_operator(url: str) ->
         registry = RemoteRegistry(client.address, "00" * 32)
         with pytest.raises(RegistryUnavailable, match="operator"):
             await registry.get_image(NOBODY)
-        await registry.close()
+        await registry.aclose()
 
     run(url, test)
 
@@ -459,7 +459,7 @@ def test_the_request_id_goes_along(url: str, caplog: pytest.LogCaptureFixture) -
         log.request_id.set("req-of-the-api")
         with pytest.raises(NotFound):
             await registry.get_image(NOBODY)
-        await registry.close()
+        await registry.aclose()
         assert ids == ["req-of-the-api"]
 
     caplog.set_level(logging.INFO)
@@ -478,7 +478,7 @@ def test_a_registry_that_is_not_there_is_unavailable() -> None:
                     await call
             server.close()
             await server.wait_closed()
-        await registry.close()
+        await registry.aclose()
 
     asyncio.run(body())
 
@@ -513,7 +513,7 @@ def test_a_read_that_broke_is_asked_again_and_a_write_is_not(url: str) -> None:
             assert seen == [b"/internal/create_image"]
             assert [image.id for image in await registry.list_images(ImageQuery())] == [NOBODY]
             assert seen == [b"/internal/create_image", b"/internal/list_images", b"/internal/list_images"]
-            await registry.close()
+            await registry.aclose()
             server.close()
             await server.wait_closed()
 

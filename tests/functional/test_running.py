@@ -432,6 +432,21 @@ def test_a_socket_that_strangers_reach_is_refused_without_authentication(server:
         assert "allow_unauthenticated_access" in server.log
 
 
+def test_a_reload_opens_no_door_that_a_start_would_not(tmp_path: Path) -> None:
+    with (
+        running(tmp_path, "allow_unauthenticated_access = True") as server,
+        socket.create_server(("0.0.0.0", 0)) as listening,  # noqa: S104 - nobody connects to it from outside
+    ):
+        server.start(descriptors=(listening.fileno(),))
+        server.port = listening.getsockname()[1]
+        server.wait_ready(1)
+        server.configure("public_endpoint = http://new:1")
+        server.signal(signal.SIGHUP)
+        eventually(lambda: "was not reloaded" in server.log, "the reload was refused")
+        assert "allow_unauthenticated_access" in server.log
+        assert b"http://new:1" not in server.ask("GET", "/versions")[2]
+
+
 def test_systemd_is_told_what_is_true(server: Running) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(server.folder / "notify"))

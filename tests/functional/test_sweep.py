@@ -57,7 +57,7 @@ class House:
         try:
             yield Rooms(registry, Stores([store], "file"), store)
         finally:
-            await registry.close()
+            await registry.aclose()
             await store.close()
 
     def run(self, work: Callable[[Rooms], Awaitable[None]]) -> None:

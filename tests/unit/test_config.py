@@ -57,7 +57,7 @@ def load(tmp_path: Path, text: str, program: str = "glance-api") -> cfg.ConfigOp
 @pytest.mark.parametrize(("program", "text"), [("glance-api", API_OF_2014), ("glance-registry", REGISTRY_OF_2014)])
 def test_the_files_of_2014_mean_what_they_meant(tmp_path: Path, program: str, text: str) -> None:
     conf = load(tmp_path, text, program)
-    require_valid(conf, program)
+    require_valid(conf)
     require_closed_door(conf)
     assert conf.debug is True
     url = database_url(conf.database.connection)

@@ -47,7 +47,7 @@ CHANGE = ImageChange(values={"status": Status.ACTIVE, "size": None}, tags=[], lo
 
 
 def test_every_method_has_its_call() -> None:
-    assert wire.CALLS.keys() == Registry.__abstractmethods__ - {"close"}
+    assert wire.CALLS.keys() == Registry.__abstractmethods__ - {"aclose"}
     assert wire.CALLS.keys() > wire.READS
 
 

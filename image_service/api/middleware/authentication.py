@@ -9,7 +9,6 @@ An authenticator is called once a request. It returns the context or raises ``No
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -20,8 +19,6 @@ from oslo_config import cfg
 from image_service.config_check import without_caches
 from image_service.context import RequestContext
 from image_service.errors import NotAuthenticated
-
-LOG = logging.getLogger(__name__)
 
 Authenticator = Callable[[web.BaseRequest], Awaitable[RequestContext]]
 Networks = tuple[IPv4Network | IPv6Network, ...]
@@ -47,10 +44,7 @@ def base_flavor(flavor: str | None) -> str:
 
 def make_authenticator(conf: cfg.ConfigOpts) -> Authenticator:
     """The authenticator of this configuration. Raises ``cfg.Error`` with a sentence when it cannot work."""
-    given = conf.paste_deploy.flavor
-    flavor = base_flavor(given)
-    if "cach" in (given or ""):
-        LOG.warning("flavor = %s: this release has no cache of images; the rest of the flavor works", given)
+    flavor = base_flavor(conf.paste_deploy.flavor)
     if flavor == "http_basic":
         if "http_basic" not in conf:
             raise cfg.Error("[paste_deploy] flavor: image-registry has the flavors empty and trusted-auth only")

@@ -28,15 +28,13 @@ _TRUE = frozenset({"1", "t", "true", "on", "y", "yes"})
 
 @dataclass(slots=True)
 class Metadata:
-    """What a request says: ``fields`` under the names of the headers, and custom properties. What is not said is not there."""
+    """What a request says: ``fields`` under the names of the headers, and custom properties. What is not said is not there; an
+    empty text is None.
+    """
 
     fields: dict[str, Any] = field(default_factory=dict)
     properties: dict[str, str | None] = field(default_factory=dict)
     purge_properties: bool = True
-
-    def text(self, name: str) -> str | None:
-        """A field of text; None when it is absent or empty."""
-        return self.fields.get(name) or None
 
 
 def is_true(text: str) -> bool:
@@ -52,7 +50,7 @@ def parse(request: web.BaseRequest) -> Metadata:
         if key.startswith(_PREFIX):
             _take(found, key, _utf8(key, value.strip()))
         elif key == "x-glance-api-copy-from":
-            found.fields["copy_from"] = _utf8(key, value.strip())
+            found.fields["copy_from"] = _utf8(key, value.strip()) or None
         elif key == "x-glance-registry-purge-props":
             found.purge_properties = is_true(value)
     _complete_formats(found)
@@ -66,7 +64,7 @@ def _take(found: Metadata, header: str, value: str) -> None:
         return
     name = name.replace("-", "_")
     if name in _TEXTS:
-        found.fields[name] = value
+        found.fields[name] = value or None
     elif name in _FLAGS:
         found.fields[name] = is_true(value)
     elif name in _NUMBERS:
@@ -100,7 +98,7 @@ def _complete_formats(found: Metadata) -> None:
     """Of ami, ari and aki one format says the other; an empty format is none."""
     fields = found.fields
     for name, other in (("disk_format", "container_format"), ("container_format", "disk_format")):
-        if fields.get(name) == "":
+        if name in fields and fields[name] is None:
             raise InvalidValue(f"Invalid {name.replace('_', ' ')} 'None' for image: the header is empty.")
         if fields.get(other) in ("ami", "ari", "aki"):
             fields.setdefault(name, fields[other])

@@ -58,7 +58,7 @@ async def create(call: Call) -> web.Response:
     if source == "body":
         images.require_formats(image)
     elif source is None:
-        if metadata.text("store"):
+        if metadata.fields.get("store"):
             call.service.stores.get(metadata.fields["store"])
         # What is said to have no bytes has all of them, and what is of unknown size has the size 0 (contract A.7).
         image = replace(image, status=Status.ACTIVE) if image.size == 0 else replace(image, size=image.size or 0)
@@ -86,7 +86,7 @@ def _answer(call: Call, image: Image, status: int) -> web.Response:
 
 
 def _new_image(call: Call, metadata: Metadata) -> Image:
-    image_id = metadata.text("id") or ""  # "": a new one
+    image_id = metadata.fields.get("id") or ""  # "": a new one
     if image_id:
         images.require_uuid(image_id)  # The client's own, kept as it is written.
     return _with(call, Image(id=image_id, owner=call.context.project), metadata)
@@ -96,15 +96,12 @@ def _with(call: Call, image: Image, metadata: Metadata) -> Image:
     """``image`` with the metadata of a request; who is no administrator cannot give it away."""
     fields = metadata.fields
     said: dict[str, Any] = {name: fields[name] for name in _SET_BY_CLIENT if name in fields}
-    for name in ("name", "checksum"):
-        if name in said:
-            said[name] = said[name] or None
     if fields.get("is_public"):
         said["visibility"] = Visibility.PUBLIC
     elif "is_public" in fields and image.visibility is Visibility.PUBLIC:
         said["visibility"] = Visibility.SHARED
     if call.context.is_admin and "owner" in fields:
-        said["owner"] = fields["owner"] or None
+        said["owner"] = fields["owner"]
     changed = replace(image, **said, properties=image.properties | metadata.properties)
     images.check_amazon_formats(changed)
     return changed

@@ -7,7 +7,7 @@ from typing import Any, Never
 from aiohttp import web
 
 from image_service.api.call import Call, json_answer
-from image_service.api.receiving import has_body, read_json
+from image_service.api.receiving import read_json
 from image_service.errors import InvalidValue, MethodNotAllowed
 from image_service.operations import members
 
@@ -40,7 +40,7 @@ def _truth(item: dict[str, Any]) -> bool | None:
 async def put(call: Call) -> None:
     """``PUT .../members/{id}``: add one or change it; the body is optional."""
     can_share = None
-    if has_body(call.request):
+    if call.request.body_exists:
         document = await read_json(call.request)
         member = document.get("member", {}) if isinstance(document, dict) else None
         if not isinstance(member, dict):

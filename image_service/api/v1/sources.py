@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from image_service.api.call import Call
-from image_service.api.receiving import has_body, media_type, stream
+from image_service.api.receiving import media_type, stream
 from image_service.api.v1.headers import Metadata
 from image_service.errors import InvalidValue, PreconditionFailed, UploadLost
 from image_service.model import Image, Status, UploadKind
@@ -28,7 +28,7 @@ def source_of(call: Call, metadata: Metadata) -> str | None:
     for name in sources:
         if not metadata.fields[name]:
             raise InvalidValue(f"The {name} of an image must not be empty: give an http or https URL.")
-    sources += ["body"] if has_body(call.request) else []
+    sources += ["body"] if call.request.body_exists else []
     if len(sources) > 1:
         raise InvalidValue("It's invalid to provide multiple image sources.")
     return sources[0] if sources else None
@@ -62,10 +62,10 @@ async def _copy(call: Call, metadata: Metadata, image: Image, keep: Keep) -> Ima
     """Register what is said of the image, and fetch its bytes after the answer."""
     url = metadata.fields["copy_from"]
     _, size = await located.find(call.service, url, None)
-    store = uploads.writable_store(call.service, metadata.text("store"))
+    store = uploads.writable_store(call.service, metadata.fields.get("store"))
     await call.service.limits.room_for(call.service.registry, image.owner, size)
     kept = await keep(replace(image, size=size))
-    await located.copy_later(call.service, kept, url, store, metadata.text("checksum"))
+    await located.copy_later(call.service, kept, url, store, metadata.fields.get("checksum"))
     return kept
 
 
@@ -82,7 +82,7 @@ async def _upload(call: Call, metadata: Metadata, image: Image, keep: Keep) -> I
     if size is not None and size > limits.image_size:
         raise InvalidValue(f"Denying attempt to upload image larger than {limits.image_size} bytes.")
     await limits.room_for(call.service.registry, image.owner, size)
-    store = uploads.writable_store(call.service, metadata.text("store"))
+    store = uploads.writable_store(call.service, metadata.fields.get("store"))
     kept = await keep(image)
     body = base64_decoded(stream(call.request)) if is_base64 else stream(call.request)
     wanted = uploads.Upload(body, UploadKind.V1, size=kept.size or sent, checksum=kept.checksum, store=store.name)

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from image_service.api import sending
 from image_service.api.call import Call
+from image_service.api.parameters import count
 from image_service.api.receiving import media_type, stream
 from image_service.errors import InvalidValue, UnsupportedMediaType
 from image_service.model import UploadKind
@@ -22,23 +23,13 @@ async def upload(call: Call) -> None:
             f"Image data is sent as Content-Type: application/octet-stream, not {given or 'without one'}."
             " With curl: -H 'Content-Type: application/octet-stream' -T FILE."
         )
-    size = _declared_size(request.headers.get("x-openstack-image-size"), request.content_length)
+    size, declared = request.content_length, request.headers.get("x-openstack-image-size")
+    if declared is not None:
+        size = count("Invalid or missing image size: x-openstack-image-size", declared)
     # Where stores have no names, nobody looks.
     store = request.headers.get("X-Image-Meta-Store") if call.service.stores.named else None
     image = await call.image_to_change()
     await uploads.upload(call.service, image, uploads.Upload(stream(request), UploadKind.V2, size=size, store=store))
-
-
-def _declared_size(declared: str | None, content_length: int | None) -> int | None:
-    if declared is None:
-        return content_length
-    try:
-        size = int(declared)
-    except ValueError:
-        size = -1
-    if size < 0:
-        raise InvalidValue(f"Invalid or missing image size: x-openstack-image-size is {declared!r}, not a number of bytes.")
-    return size
 
 
 async def download(call: Call) -> web.StreamResponse:

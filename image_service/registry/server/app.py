@@ -54,7 +54,7 @@ def make_registry_app(conf: cfg.ConfigOpts, registry: Registry) -> web.Applicati
         ]
     )
     app.on_response_prepare.append(put_request_id)
-    app.on_cleanup.append(lambda _app: registry.close())
+    app.on_cleanup.append(lambda _app: registry.aclose())
     return app
 
 

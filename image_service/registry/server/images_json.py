@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
 from image_service.api.parameters import integer
 from image_service.api.v1 import headers
 from image_service.errors import InvalidValue
 from image_service.model import Image, Location, Status, Visibility
+from image_service.operations.images import require_uuid
 from image_service.registry.interface import ImageChange
 
 # -- out --
@@ -46,7 +46,10 @@ def read(body: Any) -> tuple[str | None, ImageChange]:
         values["visibility"] = Visibility.PUBLIC if given["is_public"] else Visibility.SHARED
     properties = _dict("properties", given.get("properties"))
     texts = {name: _text(name, value) for name, value in properties.items()}
-    return _id(given.get("id")), ImageChange(values, set_properties=texts, locations=_locations(given))
+    image_id = _text("id", given.get("id"))
+    if image_id is not None:
+        require_uuid(image_id)
+    return image_id, ImageChange(values, set_properties=texts, locations=_locations(given))
 
 
 def from_state(body: dict[str, Any]) -> list[Status] | None:
@@ -68,16 +71,6 @@ def _object(body: Any, name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InvalidValue(f'The body must be {{"{name}": {{...}}}}.')
     return found
-
-
-def _id(found: Any) -> str | None:
-    if found is None:
-        return None
-    try:
-        UUID(found)
-    except (ValueError, AttributeError, TypeError):
-        raise InvalidValue("Invalid image id format") from None
-    return str(found)
 
 
 def _text(name: str, value: Any) -> str | None:
