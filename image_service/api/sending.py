@@ -14,21 +14,20 @@ from image_service.api.call import Call
 from image_service.errors import ClientDisconnected, DataMissing, PreconditionFailed
 from image_service.model import Image
 from image_service.operations.downloads import Bytes
-from image_service.transfer.ranges import ByteRange
 
 
-async def send(call: Call, data: Bytes, headers: dict[str, str], part: ByteRange | None = None) -> web.StreamResponse:
+async def send(call: Call, data: Bytes, headers: dict[str, str], part: range | None = None) -> web.StreamResponse:
     """Send all bytes, or ``part`` of them as a 206."""
     name, _, prefix = call.conf.api.sendfile_header.partition(":")
     if data.path is not None and name and "X-Sendfile-Type" in call.request.headers:
         location = {name: prefix + quote(str(data.path))}
         return web.Response(headers=headers | location, content_type="application/octet-stream")
-    offset, length = (part.start, part.length) if part else (0, data.size)
+    offset, length = (part.start, len(part)) if part else (0, data.size)
     response = web.StreamResponse(status=206 if part else 200, headers=headers)
     response.content_type = "application/octet-stream"
     response.content_length = length
     if part:
-        response.headers["Content-Range"] = part.content_range()
+        response.headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{data.size}"
     try:
         await (_send_file if data.path else _send_stream)(call.request, response, data, offset, length)
     except ConnectionError as error:  # That is no error of ours.

@@ -13,7 +13,7 @@ from dataclasses import replace
 from image_service import faults
 from image_service.context import RequestContext
 from image_service.errors import DataMissing, Forbidden, InvalidValue, NotFound, ProtectedImage, StoreInUse, WrongStatus
-from image_service.model import Image, Status, Visibility, new_id
+from image_service.model import Image, Status, new_id
 from image_service.operations import lifecycle, policy
 from image_service.operations.service import Service
 from image_service.registry.interface import ImageChange, ImageQuery, Registry
@@ -41,20 +41,10 @@ def check_attributes(service: Service, image: Image) -> None:
         raise InvalidValue(f"Image name too long: {len(image.name)}. It may have {MAX_NAME} characters.")
     _check_format("disk", image.disk_format, service.disk_formats)
     _check_format("container", image.container_format, service.container_formats)
-    for name, number in (("min_disk", image.min_disk), ("min_ram", image.min_ram)):
-        if not 0 <= number <= MAX_INTEGER:
-            raise InvalidValue(f"Image {name} must be between 0 and {MAX_INTEGER} ({number} specified).")
     if any(len(name) > MAX_NAME for name in (*image.properties, *image.tags)):
         raise InvalidValue(f"The name of a property, and a tag, may have {MAX_NAME} characters.")
-    _check_texts(image.name, image.owner, *image.properties, *image.properties.values(), *image.tags)
     service.limits.check_count("properties", len(image.properties))
     service.limits.check_count("tags", len(image.tags))
-
-
-def _check_texts(*texts: str | None) -> None:
-    """A zero byte ends a text in too many programs that read it later."""
-    if any(text and "\0" in text for text in texts):
-        raise InvalidValue("A text may not have zero bytes in it.")
 
 
 def _check_format(kind: str, value: str | None, allowed: list[str]) -> None:
@@ -111,9 +101,7 @@ async def show(service: Service, context: RequestContext, image_id: str, *, v1: 
 async def to_change(service: Service, context: RequestContext, image_id: str, *, v1: bool = False) -> Image:
     """The image, if the asker may change it. ``NotFound`` where he may not see it (v1: nor change it), else ``Forbidden``."""
     image = await show(service, context, image_id, v1=v1, deleted=v1)
-    if v1 and not context.is_admin and not policy.owns(context, image) and image.visibility is not Visibility.PUBLIC:
-        raise NotFound(f"Image with identifier {image_id} not found")
-    policy.require_change(context, image)
+    policy.require_change(context, image, v1=v1)
     return image
 
 
@@ -235,7 +223,6 @@ async def add_tag(service: Service, image: Image, tag: str) -> None:
     """Put ``tag`` on the image; there already is fine. ``InvalidValue`` over 255 characters, ``LimitExceeded``."""
     if len(tag) > MAX_NAME:
         raise InvalidValue(f"A tag may have {MAX_NAME} characters, this one has {len(tag)}.")
-    _check_texts(tag)
     if tag not in image.tags:
         most = {"tags": service.limits.counts["tags"]}
         await service.registry.update_image(image.id, ImageChange(add_tags=(tag,), most=most))

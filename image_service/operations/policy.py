@@ -37,10 +37,14 @@ async def require_visible(context: RequestContext, image: Image, registry: Regis
     raise NotFound(f"No image found with ID {image.id}.")
 
 
-def require_change(context: RequestContext, image: Image) -> None:
-    """Raise ``Forbidden`` unless the asker may change or delete an image that he sees."""
+def require_change(context: RequestContext, image: Image, *, v1: bool = False) -> None:
+    """Raise ``Forbidden`` unless the asker may change or delete an image that he sees; v1: ``NotFound`` for one that is not
+    public (contract A.8, B.3).
+    """
     if context.is_admin:
         return
+    if v1 and not owns(context, image) and image.visibility is not Visibility.PUBLIC:
+        raise NotFound(f"Image with identifier {image.id} not found")
     require_writer(context)
     if not owns(context, image):
         raise Forbidden(f"Image {image.id} belongs to another project; only its owner or an administrator may change it.")

@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from image_service.errors import DataMissing, ImageServiceError, NotFound, UploadLost, WrongStatus
+from image_service.errors import DataMissing, ImageServiceError, NotFound, WrongStatus
 from image_service.model import Image, Location, Status, UploadLease, now
 from image_service.operations.images import pages, remove_bytes, with_bytes
 from image_service.operations.uploads import failure
-from image_service.registry.interface import ImageChange, ImageQuery, Registry, TimeFilter
+from image_service.registry.interface import ImageChange, ImageQuery, Registry, SortKey, TimeFilter
 from image_service.store.interface import Listable, Store, StoredObject
 from image_service.store.stores import Stores
 
@@ -25,6 +25,7 @@ LOG = logging.getLogger(__name__)
 
 # More unknown files than this, and more than half of all: the registry is likely not the one that belongs to the store.
 _SUSPICIOUS = 10
+_BY_ID = (SortKey("id"),)
 _WITHOUT_BYTES = frozenset({None, Status.QUEUED, Status.KILLED})
 
 
@@ -49,9 +50,8 @@ async def sweep_dead_uploads(
             # Where somebody gave the image a location while the lease was held (registry API v1), its file may be that one.
             if image.deleted or not image.locations:
                 await stores.get(lease.store).discard(lease.image_id, None)
-            await registry.end_upload(lease.image_id, lease.upload_id, failure(lease.kind))
-        except UploadLost:
-            LOG.info("the image %s of a dead upload was deleted", lease.image_id)
+            if await registry.end_upload(lease.image_id, lease.upload_id, failure(lease.kind)) is None:
+                LOG.info("the image %s of a dead upload was deleted", lease.image_id)
         except ImageServiceError as error:
             LOG.error("the dead upload of image %s cannot be cleaned up now: %s", lease.image_id, error.message)
             continue
@@ -172,7 +172,8 @@ async def _orphans(registry: Registry, items: list[StoredObject]) -> list[tuple[
     """
     # The leases first: an upload that begins in between is seen as saving.
     held = {lease.image_id for lease in await registry.live_uploads()}
-    statuses = await registry.known_image_ids([item.image_id for item in items])
+    ids = tuple(item.image_id for item in items)
+    statuses = {image.id: image.status for image in await registry.list_images(ImageQuery(one_of={"id": ids}, sort=_BY_ID))}
     named = [(item, statuses.get(item.image_id)) for item in items if item.image_id not in held]
     return [(item, status) for item, status in named if item.upload_id is not None or status in _WITHOUT_BYTES]
 

@@ -21,7 +21,7 @@ from image_service.model import Image, Location, Status, UploadKind, UploadLease
 from image_service.operations import images, lifecycle
 from image_service.operations.service import Service
 from image_service.registry.interface import ImageChange
-from image_service.store.interface import Store, Stored, StoreWriter
+from image_service.store.interface import Store, StoreWriter
 from image_service.transfer.receive import Received, receive
 
 LOG = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ async def _check_quota_again(service: Service, image: Image, size: int) -> None:
         await service.limits.require_storage(service.registry, owner, 0)
 
 
-async def _end(service: Service, image: Image, lease: UploadLease, received: Received, stored: Stored) -> Image:
+async def _end(service: Service, image: Image, lease: UploadLease, received: Received, stored: Location) -> Image:
     """Give the lease back for an active image. Who changes the disk format meanwhile changes what follows from it."""
     values: dict[str, str | int | bool | None] = {
         "status": Status.ACTIVE,
@@ -127,13 +127,15 @@ async def _end(service: Service, image: Image, lease: UploadLease, received: Rec
         "os_hash_value": received.hash_value,
         "virtual_size": images.virtual_size(image.disk_format, received.size),
     }
-    locations = [Location(stored.url, stored.metadata)]
-    change = ImageChange(values, locations=locations, expected={"disk_format": image.disk_format})
+    change = ImageChange(values, locations=[stored], expected={"disk_format": image.disk_format})
     try:
-        return await service.registry.end_upload(image.id, lease.upload_id, change)
+        active = await service.registry.end_upload(image.id, lease.upload_id, change)
     except WrongStatus:
         image = await service.registry.get_image(image.id, include_deleted=True)
         return await _end(service, image, lease, received, stored)
+    if active is None:
+        raise _lost(image.id)
+    return active
 
 
 async def _give_up(service: Service, lease: UploadLease, writer: StoreWriter | None) -> None:
@@ -141,9 +143,8 @@ async def _give_up(service: Service, lease: UploadLease, writer: StoreWriter | N
     try:
         if writer is not None:
             await writer.abort()
-        await service.registry.end_upload(lease.image_id, lease.upload_id, failure(lease.kind))
-    except UploadLost:
-        LOG.info("upload of %s had lost its lease", lease.image_id)
+        if await service.registry.end_upload(lease.image_id, lease.upload_id, failure(lease.kind)) is None:
+            LOG.info("upload of %s had lost its lease", lease.image_id)
     except Exception:
         LOG.exception("upload of %s could not be cleaned up; the sweep will", lease.image_id)
 

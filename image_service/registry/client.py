@@ -70,7 +70,6 @@ class RemoteRegistry(Registry):
     delete_member = _remote(Registry.delete_member)
     list_shared = _remote(Registry.list_shared)
     storage_used = _remote(Registry.storage_used)
-    known_image_ids = _remote(Registry.known_image_ids)
     check = _remote(Registry.check)
 
     def __init__(self, address: str, secret: str, *, deadline: float = 600.0, tls: ssl.SSLContext | bool = True) -> None:

@@ -7,21 +7,16 @@ reader waiting. SQLite has one writer at a time anyway, so there one thread writ
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
-from image_service.errors import UploadLost
-from image_service.model import Image
 from image_service.registry import pages, queries, schema, writes
 from image_service.registry.engine import Database
-from image_service.registry.interface import ImageChange, Registry
+from image_service.registry.interface import Registry
 
-# Seconds for which an answer of check() is believed.
-_CHECK_CACHE = 3.0
 _SQLITE_READERS = 4
 
 P = ParamSpec("P")
@@ -60,6 +55,7 @@ class DatabaseRegistry(Registry):
     delete_image = _writing(writes.delete_image)
     begin_upload = _writing(writes.begin_upload)
     renew_upload = _writing(writes.renew_upload)
+    end_upload = _writing(writes.end_upload)
     claim_dead_uploads = _writing(writes.claim_dead_uploads)
     live_uploads = _reading(queries.live_uploads)
     list_members = _reading(queries.list_members)
@@ -70,7 +66,7 @@ class DatabaseRegistry(Registry):
     delete_member = _writing(writes.delete_member)
     list_shared = _reading(queries.list_shared)
     storage_used = _reading(queries.storage_used)
-    known_image_ids = _reading(queries.known_image_ids)
+    check = _reading(schema.require_fit)
 
     def __init__(self, database: Database | str) -> None:
         self._database = Database(database) if isinstance(database, str) else database
@@ -79,25 +75,12 @@ class DatabaseRegistry(Registry):
         readers = min(_SQLITE_READERS, threads - 1) if self._database.is_sqlite else threads - writers
         self._readers = ThreadPoolExecutor(readers, "registry-read")
         self._writers = ThreadPoolExecutor(writers, "registry-write")
-        self._healthy_until = 0.0
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._database.read, work)
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._writers, self._database.write, work)
-
-    async def end_upload(self, image_id: str, upload_id: str, change: ImageChange) -> Image:
-        image = await self._write(lambda connection: writes.end_upload(connection, image_id, upload_id, change))
-        if isinstance(image, UploadLost):
-            raise image
-        return image
-
-    async def check(self) -> None:
-        if time.monotonic() < self._healthy_until:
-            return
-        await self._read(schema.require_fit)
-        self._healthy_until = time.monotonic() + _CHECK_CACHE
 
     async def aclose(self) -> None:
         """Wait for what is running, then close the connections."""

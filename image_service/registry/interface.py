@@ -156,11 +156,11 @@ class Registry(ABC):
         """A sign of life. False when the lease is no longer ours, or the image is not saving: stop writing, remove the bytes."""
 
     @abstractmethod
-    async def end_upload(self, image_id: str, upload_id: str, change: ImageChange) -> Image:
+    async def end_upload(self, image_id: str, upload_id: str, change: ImageChange) -> Image | None:
         """Give the lease back and apply ``change`` (its ``values["status"]`` is the outcome) in one transaction.
 
-        ``UploadLost`` when the lease is not ours any more; nothing is changed then. The same when the image is not saving any
-        more (it was deleted): the lease goes then, and nothing else is changed.
+        None when the lease is not ours any more; nothing is changed then. The same when the image is not saving any more (it
+        was deleted): the lease goes then, and nothing else is changed.
         """
 
     @abstractmethod
@@ -209,10 +209,6 @@ class Registry(ABC):
     @abstractmethod
     async def storage_used(self, owner: str | None) -> int:
         """Bytes of an owner's images, counting each location, and images whose upload is running by their declared size."""
-
-    @abstractmethod
-    async def known_image_ids(self, image_ids: Sequence[str]) -> dict[str, Status]:
-        """The status of those of ``image_ids`` that exist and are not soft-deleted (for the reconciliation of a store)."""
 
     @abstractmethod
     async def check(self) -> None:

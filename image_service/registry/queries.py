@@ -162,14 +162,3 @@ def storage_used(connection: Connection, owner: str | None) -> int:
         *mine, IMAGES.c.status.in_(_RUNNING), ~IMAGES.c.id.in_(select(IMAGE_LOCATIONS.c.image_id))
     )
     return int(connection.execute(kept).scalar() or 0) + int(connection.execute(coming).scalar() or 0)
-
-
-def known_image_ids(connection: Connection, image_ids: Sequence[str]) -> dict[str, Status]:
-    """Status by id of those that are there."""
-    found: dict[str, Status] = {}
-    for start in range(0, len(image_ids), CHUNK):
-        chunk = select(IMAGES.c.id, IMAGES.c.status).where(
-            IMAGES.c.id.in_(image_ids[start : start + CHUNK]), IMAGES.c.deleted.is_(False)
-        )
-        found |= {row.id: Status(row.status) for row in connection.execute(chunk)}
-    return found

@@ -1,15 +1,15 @@
-"""Which migrations a database has, and bringing it to the newest: expand, then migrate, then contract.
+"""Which migrations a database has, and bringing it to the newest: expand, then contract.
 
-Expand only adds, so the release before keeps running on it; migrate moves data in pieces; contract removes what the new release
-no longer reads. Revisions are numbered ``expand_0001``, ``contract_0001``; table ``alembic_version`` holds the newest of each. A
-process runs on a schema that has at least its expand number and at most its contract number.
+Expand only adds, so the release before keeps running on it; contract removes what the new release no longer reads. (What moves
+data in between comes with the first release that has data to move.) Revisions are numbered ``expand_0001``, ``contract_0001``;
+table ``alembic_version`` holds the newest of each. A process runs on a schema that has at least its expand number and at most its
+contract number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,8 @@ from image_service.errors import Conflict, RegistryUnavailable
 from image_service.registry.engine import Database
 
 LOCK_NAME, LOCK_WAIT = "image_service_schema", 600
+# MySQL is asked anew so often, for a connection waits for an answer no longer than a minute.
+_ASK_EVERY = 30
 
 
 class Version(NamedTuple):
@@ -32,19 +34,6 @@ class Version(NamedTuple):
 
 
 NEWEST = Version(expand=1, contract=1)
-
-
-@dataclass(frozen=True, slots=True)
-class DataMigration:
-    """Data that an expand left to be moved: ``run`` moves at most so many rows and says how many; 0 means that it is done."""
-
-    name: str
-    pending: Callable[[Connection], bool]
-    run: Callable[[Connection, int], int]
-
-
-DATA_MIGRATIONS: tuple[DataMigration, ...] = ()
-BATCH = 500
 
 
 def version(connection: Connection) -> Version:
@@ -75,12 +64,10 @@ def require_fit(connection: Connection) -> None:
 
 
 def next_step(connection: Connection) -> str | None:
-    """``expand``, ``migrate``, ``contract``, or None when there is nothing left to do."""
+    """``expand``, ``contract``, or None when there is nothing left to do."""
     found = version(connection)
     if found.expand < NEWEST.expand:
         return "expand"
-    if any(migration.pending(connection) for migration in DATA_MIGRATIONS):
-        return "migrate"
     return "contract" if found.contract < NEWEST.contract else None
 
 
@@ -93,30 +80,21 @@ def expand(database: Database) -> bool:
         return missing
 
 
-def migrate(database: Database) -> int:
-    """Move data, in pieces with a transaction each. How many rows were moved."""
-    moved = 0
-    for migration in DATA_MIGRATIONS:
-        while count := database.write(lambda connection, run=migration.run: run(connection, BATCH)):  # type: ignore[misc]
-            moved += count
-    return moved
-
-
 def contract(database: Database) -> bool:
     """Remove what this release no longer reads. Was anything left? ``Conflict`` while an earlier step is to be done."""
     with _locked(database) as connection:
         step = next_step(connection)
-        if step in ("expand", "migrate"):
-            raise Conflict(f"First run: image-manage db {step}")
+        if step == "expand":
+            raise Conflict("First run: image-manage db expand")
         if step:
             _upgrade(connection, f"contract_{NEWEST.contract:04d}")
         return step is not None
 
 
 def sync(database: Database) -> bool:
-    """All three steps. Did this call change anything? Hosts that do it at the same time come one after the other."""
-    expanded, moved, contracted = expand(database), migrate(database), contract(database)
-    return expanded or moved > 0 or contracted
+    """All steps. Did this call change anything? Hosts that do it at the same time come one after the other."""
+    expanded, contracted = expand(database), contract(database)
+    return expanded or contracted
 
 
 def _upgrade(connection: Connection, revision: str) -> None:
@@ -155,7 +133,8 @@ def _sqlite_locked(connection: Connection) -> Iterator[Connection]:
 
 
 def _mysql_locked(connection: Connection) -> Iterator[Connection]:
-    if connection.execute(text("SELECT GET_LOCK(:name, :wait)"), {"name": LOCK_NAME, "wait": LOCK_WAIT}).scalar() != 1:
+    ask = text("SELECT GET_LOCK(:name, :wait)"), {"name": LOCK_NAME, "wait": _ASK_EVERY}
+    if not any(connection.execute(*ask).scalar() == 1 for _ in range(LOCK_WAIT // _ASK_EVERY)):
         raise RegistryUnavailable(f"Another process has been migrating the database for {LOCK_WAIT} seconds.")
     try:
         yield connection

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Integer, Table, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from image_service.errors import Duplicate, InvalidValue, NotFound, UploadLost, WrongStatus, require_count
+from image_service.errors import Duplicate, InvalidValue, NotFound, WrongStatus, require_count
 from image_service.model import Image, Location, Member, Status, UploadLease, new_id, now
 from image_service.registry import tables
 from image_service.registry.interface import ImageChange
@@ -200,6 +200,8 @@ def _require_fit(table: Table, values: Mapping[str, Any]) -> None:
 
 
 def _require_text(name: str, value: str, longest: int | None) -> None:
+    if "\0" in value:  # ends a text in too many programs that read it later
+        raise InvalidValue(f"{name} may not have zero bytes in it.")
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
@@ -235,19 +237,11 @@ def renew_upload(connection: Connection, image_id: str, upload_id: str) -> bool:
     return connection.execute(ours.values(renewed_at=_database_time(connection))).rowcount == 1
 
 
-def end_upload(connection: Connection, image_id: str, upload_id: str, change: ImageChange) -> Image | UploadLost:
-    """Lease out, outcome in. Of an image that was deleted or moved meanwhile only the lease goes.
-
-    The error is returned then, for raising it here would bring the lease back.
-    """
-    try:
-        status, _deleted = _lock(connection, image_id)
-    except NotFound:
-        status = Status.DELETED
-    lost = UploadLost(f"The upload to image {image_id} has ended: the image was deleted, or the upload was silent too long.")
-    if connection.execute(delete(IMAGE_UPLOADS).where(*_lease_key(image_id, upload_id))).rowcount != 1:
-        raise lost
-    return _apply(connection, image_id, change) if status is Status.SAVING else lost
+def end_upload(connection: Connection, image_id: str, upload_id: str, change: ImageChange) -> Image | None:
+    """Lease out, outcome in. Of an image that was deleted or moved meanwhile only the lease goes."""
+    status, deleted = _lock(connection, image_id, include_deleted=True)
+    held = connection.execute(delete(IMAGE_UPLOADS).where(*_lease_key(image_id, upload_id))).rowcount == 1
+    return _apply(connection, image_id, change) if held and status is Status.SAVING and not deleted else None
 
 
 def claim_dead_uploads(connection: Connection, older_than: float) -> list[UploadLease]:

@@ -41,7 +41,8 @@ from image_service.errors import (
     UnsupportedUrl,
     UploadLost,
 )
-from image_service.store.interface import Store, Stored, StoredObject, StoreWriter
+from image_service.model import Location
+from image_service.store.interface import Store, StoredObject, StoreWriter
 from image_service.store.part_file import PartFile, fsync_folder
 
 LOG = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ T = TypeVar("T")
 _READ_AHEAD = 1 << 30  # bytes of a new image that are brought into the page cache
 _READ_STEP = 1 << 20
 _THREADS = 16
-_LISTED_AT_ONCE = 1000
+_LISTED_AT_ONCE = 500
 _UUID = r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}"
 _NAME = re.compile(rf"(?P<image>{_UUID})|\.(?P<partial>{_UUID})\.(?P<upload>{_UUID})\.part", re.IGNORECASE)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -77,10 +78,10 @@ class FileWriter(StoreWriter):
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         await self.store.run(self.part.write, data)
 
-    async def commit(self) -> Stored:
+    async def commit(self) -> Location:
         await self.store.run(self.part.commit, missing=UploadLost("The upload was declared dead, its bytes were removed."))
         self.store.warm(self.part.final)
-        return Stored(f"file://{self.part.final}", self.part.size, self.metadata)
+        return Location(f"file://{self.part.final}", self.metadata)
 
     async def abort(self) -> None:
         await self.store.run(self.part.abort)

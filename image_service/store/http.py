@@ -17,7 +17,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
-from yarl import URL
 
 from image_service.errors import DataMissing, ReadOnlyStore, StoreUnavailable, UnsupportedUrl
 from image_service.store.interface import Store, StoreWriter
@@ -161,11 +160,11 @@ class HttpStore(Store):
     async def _answer(self, method: str, url: str, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
         """The good answer at the end of at most five redirects; every other one is an error."""
         try:
-            answer = await self._request(method, _parsed(url), headers)
+            answer = await self._request(method, url, headers)
         except aiohttp.TooManyRedirects:
             raise UnsupportedUrl(f"The HTTP URL is invalid: it leads through more than {_REDIRECTS} redirects.") from None
-        except aiohttp.RedirectClientError:
-            raise UnsupportedUrl("The HTTP URL is invalid: it redirects to no address of a web server.") from None
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+            raise UnsupportedUrl("The HTTP URL is invalid: it, or where it redirects to, is no http://HOST/PATH.") from None
         except _FAILURES as error:
             # Nobody answers, or must not be asked: one sentence for both, so that it does not tell what is inside.
             LOG.info("http location: %s", error)
@@ -174,7 +173,7 @@ class HttpStore(Store):
             _require_good(answer, (200, 206, 416) if headers else (200,))
             yield answer
 
-    async def _request(self, method: str, where: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _request(self, method: str, url: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         if self._session is None:
             # No cookies and no proxy from the environment; names are looked up anew, for what was public may have moved.
             connector = aiohttp.TCPConnector(ssl=self._tls, socket_factory=self._addresses.socket, use_dns_cache=False)
@@ -186,7 +185,7 @@ class HttpStore(Store):
                 headers=_HEADERS,
             )
         # The address filter sees also where redirects lead. aiohttp's number is the first that is refused.
-        return await self._session.request(method, where, headers=headers, allow_redirects=True, max_redirects=_REDIRECTS + 1)
+        return await self._session.request(method, url, headers=headers, allow_redirects=True, max_redirects=_REDIRECTS + 1)
 
 
 def _range(start: int, end: int | None) -> dict[str, str]:
@@ -222,17 +221,6 @@ async def _wanted(answer: aiohttp.ClientResponse, start: int, end: int | None) -
     except _FAILURES as error:
         LOG.warning("http location: %s", error)
         raise StoreUnavailable("The server of the image's location stopped in the middle. Try again later.") from error
-
-
-def _parsed(url: str) -> URL:
-    try:
-        where = URL(url)
-        good = where.scheme in HttpStore.schemes and bool(where.host)
-    except ValueError:  # of a host in broken Punycode, too
-        good = False
-    if not good:
-        raise UnsupportedUrl("The HTTP URL is invalid: it must be http://HOST/PATH or https://HOST/PATH.")
-    return where
 
 
 def _require_good(answer: aiohttp.ClientResponse, good: tuple[int, ...]) -> None:

@@ -12,19 +12,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What a finished write says: the URL for the registry, bytes written, and what to keep beside the URL."""
-
-    url: str
-    size: int
-    metadata: dict[str, object] = field(default_factory=dict)
+from image_service.model import Location
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +39,7 @@ class StoreWriter(ABC):
         """Append. ``StoreFull``; ``StoreUnavailable`` when the store refuses. ``data`` may be reused after the return."""
 
     @abstractmethod
-    async def commit(self) -> Stored:
+    async def commit(self) -> Location:
         """Make it durable, then visible under its final name, in one step. Replaces what a dead upload of this image left
         there.
         """

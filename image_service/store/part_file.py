@@ -19,8 +19,6 @@ from image_service import faults
 _HOLE = bytes(65536)
 # What direct writes must be multiples of, in length and place; no disk has larger blocks.
 ALIGNMENT = 4096
-# Where bytes do go through the page cache, they are written back in steps of this size.
-_WRITE_BACK = 8 << 20
 
 
 def fsync_folder(folder: Path) -> None:
@@ -42,7 +40,7 @@ class PartFile:
     def __init__(self, path: Path, final: Path, *, file_perm: int, thin: bool) -> None:
         self.path, self.final = path, final
         self.file_perm, self.thin = file_perm, thin
-        self.size = self.flushed = 0
+        self.size = 0
         self.lock = threading.RLock()
         self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, file_perm or 0o666)
         self.identity = os.fstat(self.fd)
@@ -64,8 +62,6 @@ class PartFile:
         with self.lock, memoryview(data) as view:
             (self._write_thin if self.thin else self._write_all)(view)
             self.size += len(view)
-            if not self.direct:
-                self._start_write_back()
 
     def _write_all(self, data: memoryview) -> None:
         while data:
@@ -90,12 +86,6 @@ class PartFile:
             else:
                 self._write_all(data[start:end])
             start = end
-
-    def _start_write_back(self) -> None:
-        # On Linux this advice starts the write-back of dirty pages without waiting for it; unlike fdatasync it swallows no error.
-        if self.size - self.flushed >= _WRITE_BACK:
-            os.posix_fadvise(self.fd, self.flushed, self.size - self.flushed, os.POSIX_FADV_DONTNEED)
-            self.flushed = self.size
 
     def commit(self) -> None:
         """To stable storage, then under the final name, then the name to stable storage."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from image_service.errors import BadRequest, RangeNotSatisfiable
 
@@ -11,20 +10,7 @@ _RANGE = re.compile(r"(\d{0,99})-(\d{0,99})", re.ASCII)
 _CONTENT_RANGE = re.compile(r"bytes\s+(\d{1,19})-(\d{1,19})/(?:\*|\d{1,19})", re.ASCII | re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class ByteRange:
-    """``length`` bytes from ``start`` on, of ``total``; never empty."""
-
-    start: int
-    length: int
-    total: int
-
-    def content_range(self) -> str:
-        """The header ``Content-Range`` of the answer 206."""
-        return f"bytes {self.start}-{self.start + self.length - 1}/{self.total}"
-
-
-def parse_range(header: str | None, size: int) -> ByteRange | None:
+def parse_range(header: str | None, size: int) -> range | None:
     """What ``Range`` asks of ``size`` bytes; None when there is none, or one to ignore (another unit, malformed, reversed).
 
     ``BadRequest`` for several ranges; ``RangeNotSatisfiable`` when none of the bytes exists.
@@ -46,7 +32,7 @@ def parse_range(header: str | None, size: int) -> ByteRange | None:
     return _from(int(first), int(last) if last else size - 1, size)
 
 
-def parse_content_range(header: str | None, size: int) -> ByteRange | None:
+def parse_content_range(header: str | None, size: int) -> range | None:
     """What the request's ``Content-Range: bytes A-B/*`` asks for. ``RangeNotSatisfiable``: malformed or out of bounds."""
     if header is None:
         return None
@@ -56,10 +42,10 @@ def parse_content_range(header: str | None, size: int) -> ByteRange | None:
     return _from(int(match[1]), int(match[2]), size)
 
 
-def _from(first: int, last: int, size: int) -> ByteRange:
+def _from(first: int, last: int, size: int) -> range:
     if first >= size:
         raise _unsatisfiable(size)
-    return ByteRange(first, min(last, size - 1) - first + 1, size)
+    return range(first, min(last + 1, size))
 
 
 def _unsatisfiable(size: int) -> RangeNotSatisfiable:

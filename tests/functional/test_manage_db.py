@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, text, update
 
-from image_service.errors import Conflict, Duplicate, RegistryUnavailable
+from image_service.errors import Duplicate, RegistryUnavailable
 from image_service.model import Image, Status, new_id, now
 from image_service.registry import schema
 from image_service.registry.database import DatabaseRegistry
@@ -72,26 +72,6 @@ def test_check_names_the_next_step(manage: Manage) -> None:
     assert manage("db", "migrate").returncode == 0
     assert manage("db", "contract").returncode == 0
     assert manage("db", "check").returncode == 0
-
-
-def test_data_that_is_to_be_moved_is_a_step(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    left = [700]
-
-    def move(_connection: object, most: int) -> int:
-        moved = min(most, left[0])
-        left[0] -= moved
-        return moved
-
-    pending = schema.DataMigration("example", lambda _connection: left[0] > 0, move)
-    monkeypatch.setattr(schema, "DATA_MIGRATIONS", (pending,))
-    database = Database(url)
-    schema.expand(database)
-    assert database.read(schema.next_step) == "migrate"
-    with pytest.raises(Conflict, match="image-manage db migrate"):
-        schema.contract(database)
-    assert schema.migrate(database) == 700
-    assert database.read(schema.next_step) == "contract"
-    database.close()
 
 
 def test_many_hosts_may_sync_at_once(manage: Manage, tmp_path: Path) -> None:

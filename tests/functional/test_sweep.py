@@ -102,7 +102,9 @@ class Rooms:
             "os_hash_value": hashlib.sha256(DATA).hexdigest(),
         }
         change = ImageChange(values, locations=[Location(stored.url)])
-        return await self.registry.end_upload(lease.image_id, lease.upload_id, change)
+        image = await self.registry.end_upload(lease.image_id, lease.upload_id, change)
+        assert image is not None
+        return image
 
     async def status(self, image_id: str) -> Status:
         return (await self.registry.get_image(image_id, include_deleted=True)).status

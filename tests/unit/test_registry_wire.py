@@ -78,7 +78,6 @@ def test_arguments_arrive_as_they_were(name: str, arguments: dict[str, object]) 
         ("delete_member", None),
         ("renew_upload", False),
         ("storage_used", 2**60),
-        ("known_image_ids", {"i": Status.ACTIVE}),
     ],
 )
 def test_results_arrive_as_they_were(name: str, result: object) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from image_service.errors import DataMissing, InvalidValue, StoreFull, StoreUnavailable, UnsupportedUrl
+from image_service.model import Location
 from image_service.store.filesystem import FilesystemStore
 from image_service.store.interface import Listable, LocalFiles, Store
 from tests.unit.store_conformance import WriteContract, in_loop, new_id, read_all
@@ -54,7 +55,7 @@ async def test_layout(tmp_path: Path) -> None:
     await writer.write(b"abc")
     assert os.listdir(tmp_path) == [f".{image}.{upload}.part"]
     stored = await writer.commit()
-    assert (stored.url, stored.size, stored.metadata) == (f"file://{tmp_path}/{image}", 3, {})
+    assert stored == Location(f"file://{tmp_path}/{image}")
     assert os.listdir(tmp_path) == [image]
 
 

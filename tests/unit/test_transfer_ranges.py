@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from image_service.errors import BadRequest, RangeNotSatisfiable
-from image_service.transfer.ranges import ByteRange, parse_content_range, parse_range
+from image_service.transfer.ranges import parse_content_range, parse_range
 
 
 @pytest.mark.parametrize(
@@ -25,9 +25,7 @@ from image_service.transfer.ranges import ByteRange, parse_content_range, parse_
     ],
 )
 def test_satisfiable(header: str, start: int, length: int) -> None:
-    wanted = ByteRange(start, length, 10)
-    assert parse_range(header, 10) == wanted
-    assert wanted.content_range() == f"bytes {start}-{start + length - 1}/10"
+    assert parse_range(header, 10) == range(start, start + length)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +71,7 @@ def test_several(header: str) -> None:
 
 @pytest.mark.parametrize("header", ["bytes 0-4/*", "bytes 0-4/10", "Bytes  0-4/99"])
 def test_content_range(header: str) -> None:
-    assert parse_content_range(header, 10) == ByteRange(0, 5, 10)
+    assert parse_content_range(header, 10) == range(5)
 
 
 @pytest.mark.parametrize("header", ["", "bytes", "bytes 0-10/*", "bytes 4-3/*", "bytes=0-4", "bytes 0-/*", "bytes */10"])

@@ -11,7 +11,7 @@ from image_service.api.receiving import media_type, stream
 from image_service.errors import InvalidValue, UnsupportedMediaType
 from image_service.model import UploadKind
 from image_service.operations import downloads, uploads
-from image_service.transfer.ranges import ByteRange, parse_content_range, parse_range
+from image_service.transfer.ranges import parse_content_range, parse_range
 
 
 async def upload(call: Call) -> None:
@@ -49,7 +49,7 @@ async def download(call: Call) -> web.StreamResponse:
     return await sending.send(call, data, headers, part)
 
 
-def _part(call: Call, size: int) -> ByteRange | None:
+def _part(call: Call, size: int) -> range | None:
     """The range that is asked for; old clients put it into ``Content-Range``, ``Range`` wins."""
     headers = call.request.headers
     if "Range" in headers:

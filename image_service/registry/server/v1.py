@@ -14,11 +14,12 @@ import orjson
 from aiohttp import web
 from oslo_config import cfg
 
+from image_service.api import parameters
 from image_service.api.receiving import parse_json, read_all
 from image_service.api.v1 import listing
 from image_service.api.v1.members import memberships
 from image_service.context import RequestContext
-from image_service.errors import Conflict, Forbidden, MethodNotAllowed, NotFound, WrongStatus
+from image_service.errors import Conflict, MethodNotAllowed, NotFound, WrongStatus
 from image_service.model import Image, Status, Visibility, new_id
 from image_service.operations import members, policy
 from image_service.registry.interface import ImageQuery, Registry
@@ -102,12 +103,7 @@ class RegistryV1:
     async def _mine(self, request: web.Request, *, deleted: bool = False) -> Image:
         """An image that the asker may change: another's public one is 403, any other 404."""
         image = await self._visible(request, deleted=deleted)
-        try:
-            policy.require_change(request["context"], image)
-        except Forbidden:
-            if image.visibility is Visibility.PUBLIC:
-                raise
-            raise NotFound("Image not found") from None
+        policy.require_change(request["context"], image, v1=True)
         return image
 
     # -- members --
@@ -149,12 +145,9 @@ class RegistryV1:
 def parse(given: Mapping[str, str], context: RequestContext, conf: cfg.ConfigOpts) -> ImageQuery:
     """The query of a list (contract A.10, B.3): as in API v1, and ``deleted`` for an administrator. ``InvalidValue``."""
     # A number that is none is a number that no image has.
-    nobodys = {name: -1 for name in ("min_ram", "min_disk") if not given.get(name, "0").isdecimal()}
-    known = {name: value for name, value in given.items() if name not in nobodys}
-    asked = listing.parse(known, context, conf)
+    nobodys = {name: str(parameters.LARGEST) for name in ("min_ram", "min_disk") if not given.get(name, "0").isdecimal()}
     # A glance-api always says what it wants; who does not gets what a plain user sees.
-    public = listing.flag(given, "is_public") if "is_public" in given else True
-    asked = replace(asked, visible=policy.visible_v1(context, public, given=True), equal={**asked.equal, **nobodys})
+    asked = listing.parse({"is_public": "true", **given, **nobodys}, context, conf)
     if asked.times:
         return asked
     if "deleted" in given and context.is_admin:
