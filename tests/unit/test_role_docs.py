@@ -1,4 +1,4 @@
-"""Every variable and every tag of the install kit is documented."""
+"""Every variable and every tag of the install kit is documented, and what it repeats of the service is the same."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from image_service.registry import wire
 from scripts import role_docs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,3 +65,8 @@ def test_each_variable_of_a_playbook_is_documented(documents: str) -> None:
     made = {"image_backup_path", "image_backup_store", "image_backup_parts"}
     assert names
     assert sorted(name for name in names - made if name not in documents) == []
+
+
+def test_the_proxy_asks_again_what_the_api_asks_again() -> None:
+    variables = yaml.safe_load((ROOT / "roles/image_proxy/vars/main.yml").read_text(encoding="utf-8"))
+    assert set(variables["image_proxy_registry_reads"]) == wire.READS
