@@ -32,10 +32,16 @@ SERVER_OPTIONS: list[cfg.Opt] = [
     cfg.PortOpt("bind_port", help="Port to listen on. Default: 9292 for image-api, 9191 for image-registry."),
     cfg.IntOpt("backlog", default=4096, min=1, help="Connections that may wait to be accepted."),
     cfg.IntOpt("workers", min=1, help="Worker processes. Default: the number of CPUs, at most 8."),
-    cfg.IntOpt("tcp_keepidle", default=600, min=1, help="Seconds of silence before TCP keep-alive probes are sent."),
+    cfg.IntOpt("tcp_keepidle", default=600, min=1, max=32767, help="Seconds of silence before TCP keep-alive probes."),
     cfg.IntOpt("max_header_line", default=16384, min=4096, help="Longest header line, in bytes; a property's value must fit."),
     cfg.BoolOpt("http_keepalive", default=True, help="Keep connections open between requests."),
-    cfg.IntOpt("client_socket_timeout", default=900, min=0, help="Seconds of silence after which a client is gone; 0: never."),
+    cfg.IntOpt(
+        "client_socket_timeout",
+        default=900,
+        min=0,
+        max=2_000_000,
+        help="Seconds of silence after which a client is gone; 0: never.",
+    ),
     cfg.IntOpt(
         "graceful_timeout", default=3600, min=1, help="Ours. Seconds that running transfers get after SIGTERM and SIGHUP."
     ),
