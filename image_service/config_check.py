@@ -41,23 +41,15 @@ def unknown_options(conf: cfg.ConfigOpts, program: str) -> list[str]:
     known = known_names(program) | {backend: {option.dest for option in config.STORE_OPTIONS} for backend in backends}
     sentences = []
     for file in files_of(conf):
-        for group, names in _read(file).items():
+        sections: dict[str, dict[str, Any]] = {}
+        cfg.ConfigParser(file, sections).parse()
+        for group, names in sections.items():
             for name in (name.strip().replace("-", "_") for name in names):
                 if name not in known.get(group, ()):
                     sentences.append(f"{file}: [{group}] {name} {_why_without_effect(group, name, known)}")
     if "cach" in (conf.paste_deploy.flavor or ""):
         sentences.append(f"[paste_deploy] flavor = {conf.paste_deploy.flavor}: there is no cache of images; it {NOT_BUILT}")
     return sentences
-
-
-def _read(file: str) -> dict[str, dict[str, Any]]:
-    """Section -> options, whatever there are."""
-    sections: dict[str, dict[str, Any]] = {}
-    try:
-        cfg.ConfigParser(file, sections).parse()
-    except cfg.ParseError as error:
-        raise cfg.Error(f"{file}: {error}") from error
-    return sections
 
 
 @cache

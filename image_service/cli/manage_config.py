@@ -81,7 +81,7 @@ def findings(conf: cfg.ConfigOpts, program: str) -> Iterator[Finding]:
     config_check.require_valid(conf)
     for sentence in config_check.unknown_options(conf, program):
         yield _warning(sentence) if config_check.NOT_BUILT in sentence or config_check.OF_OTHER in sentence else _error(sentence)
-    checks = [_door(conf), _database(conf, program), _log(conf), _readers(conf), _who_asks(conf, program)]
+    checks = [_door(conf), _database(conf, program), _log(conf), _readers(conf), _who_asks(conf)]
     checks += [_stores(conf), _formats(conf), _api(conf)] if program == "glance-api" else [_secret(conf)]
     for check in checks:
         try:
@@ -138,14 +138,12 @@ def _readers(conf: cfg.ConfigOpts) -> Iterator[Finding]:
             yield _error(f"{file} holds a password and everybody may read it: chmod 0640 {file}")
 
 
-def _who_asks(conf: cfg.ConfigOpts, program: str) -> Iterator[Finding]:
-    flavor = base_flavor(conf.paste_deploy.flavor)
+def _who_asks(conf: cfg.ConfigOpts) -> Iterator[Finding]:
+    flavor = base_flavor(conf)
     networks = parse_networks(conf.trusted_auth.trusted_addresses)
     if flavor == "trusted-auth" and any(network.prefixlen == 0 for network in networks):
         yield _error("[trusted_auth] trusted_addresses trusts everybody: list the proxy in front only")
-    if flavor == "http_basic" and program == "glance-registry":
-        yield _error("[paste_deploy] flavor: image-registry has the flavors empty and trusted-auth only")
-    elif flavor == "http_basic":
+    if flavor == "http_basic":
         yield from _users(conf)
 
 

@@ -23,31 +23,25 @@ from image_service.errors import NotAuthenticated
 Authenticator = Callable[[web.BaseRequest], Awaitable[RequestContext]]
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
-FLAVORS = ("", "http_basic", "trusted-auth")
 
-
-def base_flavor(flavor: str | None) -> str:
-    """The part of a flavor that says who is asked: ``trusted-auth+cachemanagement`` is ``trusted-auth``.
+def base_flavor(conf: cfg.ConfigOpts) -> str:
+    """The part of the flavor that says who is asked: ``trusted-auth+cachemanagement`` is ``trusted-auth``.
 
     Raises ``cfg.Error`` with the names that there are.
     """
-    base = without_caches(flavor)
-    if base.startswith("keystone"):
+    base = without_caches(conf.paste_deploy.flavor)
+    if base not in ("", "trusted-auth", "http_basic" if "http_basic" in conf else ""):
         raise cfg.Error(
-            "[paste_deploy] flavor = keystone: this release does not ask Keystone. Use http_basic (a file of"
-            " users), or trusted-auth behind a proxy that asks Keystone."
+            f"[paste_deploy] flavor = {base}: the flavors are empty, trusted-auth (behind a proxy that asks, for example,"
+            " Keystone) and, of image-api alone, http_basic (a file of users)."
         )
-    if base not in FLAVORS:
-        raise cfg.Error(f"[paste_deploy] flavor = {flavor}: the flavors are empty, http_basic and trusted-auth.")
     return base
 
 
 def make_authenticator(conf: cfg.ConfigOpts) -> Authenticator:
     """The authenticator of this configuration. Raises ``cfg.Error`` with a sentence when it cannot work."""
-    flavor = base_flavor(conf.paste_deploy.flavor)
+    flavor = base_flavor(conf)
     if flavor == "http_basic":
-        if "http_basic" not in conf:
-            raise cfg.Error("[paste_deploy] flavor: image-registry has the flavors empty and trusted-auth only")
         from image_service.api.middleware.http_basic import BasicAuthenticator
 
         return BasicAuthenticator(conf)
