@@ -18,7 +18,7 @@ from image_service.registry.engine import Database, open_database
 
 # Contract D.5.
 CHECK_CODES = {None: 0, "expand": 3, "contract": 5}
-_MOVES = {"sync": schema.sync, "upgrade": schema.sync, "expand": schema.expand, "contract": schema.contract}
+_MOVES = {"sync": (), "upgrade": (), "expand": ("expand",), "contract": ("contract",)}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,7 +39,7 @@ def _load(args: argparse.Namespace) -> cfg.ConfigOpts:
 
 def _step(database: Database, action: str) -> int:
     if action in _MOVES:
-        changed = _MOVES[action](database)
+        changed = schema.sync(database, *_MOVES[action])
         print(f"The database is at {database.read(schema.version)}; {'it was changed' if changed else 'nothing was to do'}.")
     elif action == "version":
         print(database.read(schema.version))

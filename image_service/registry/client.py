@@ -49,7 +49,7 @@ def _remote(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutin
 class RemoteRegistry(Registry):
     """See :class:`Registry` for what each method promises.
 
-    ``address``: ``http://HOST:PORT``; ``deadline``: seconds for a whole call.
+    ``address``: ``http://HOST:PORT``; ``deadline``: seconds for a whole call. Made inside the loop that uses it.
     """
 
     create_image = _remote(Registry.create_image)
@@ -74,10 +74,10 @@ class RemoteRegistry(Registry):
 
     def __init__(self, address: str, secret: str, *, deadline: float = 600.0, tls: ssl.SSLContext | bool = True) -> None:
         self._address = address
-        self._headers = {wire.SECRET_HEADER: secret, "Content-Type": "application/json"}
-        self._timeout = aiohttp.ClientTimeout(total=deadline, sock_connect=CONNECT_DEADLINE)
-        self._tls = tls
-        self._session: aiohttp.ClientSession | None = None
+        headers = {wire.SECRET_HEADER: secret, "Content-Type": "application/json"}
+        timeout = aiohttp.ClientTimeout(total=deadline, sock_connect=CONNECT_DEADLINE)
+        connector = aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEPALIVE, ssl=tls)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers)
 
     @classmethod
     def from_config(cls, conf: cfg.ConfigOpts) -> RemoteRegistry:
@@ -106,10 +106,8 @@ class RemoteRegistry(Registry):
                 attempt += 1
 
     async def _ask(self, name: str, body: bytes) -> Any:
-        headers = self._headers
-        if request_id := log.request_id.get():
-            headers = headers | {wire.REQUEST_ID_HEADER: request_id}
-        async with self._open().post(f"{self._address}/internal/{name}", data=body, headers=headers) as response:
+        headers = {wire.REQUEST_ID_HEADER: log.request_id.get()}
+        async with self._session.post(f"{self._address}/internal/{name}", data=body, headers=headers) as response:
             answer = await response.read()
         if response.status == 200:
             return wire.CALLS[name].result(answer)
@@ -118,17 +116,8 @@ class RemoteRegistry(Registry):
             raise RegistryUnavailable("image-registry refuses to talk to this service; its operator must look.")
         raise wire.decode_error(answer)
 
-    def _open(self) -> aiohttp.ClientSession:
-        """The session, made inside the loop that uses it."""
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEPALIVE, ssl=self._tls)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout, trust_env=False)
-        return self._session
-
     async def aclose(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._session.close()
 
 
 def _tls(conf: cfg.ConfigOpts) -> ssl.SSLContext | bool:

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from image_service.errors import NotFound
 from image_service.model import Image, Location, Member, MemberStatus, Status, UploadKind, UploadLease, Visibility
@@ -151,14 +151,8 @@ def _members(connection: Connection, *conditions: ColumnElement[bool]) -> list[M
 
 def storage_used(connection: Connection, owner: str | None) -> int:
     """Bytes of an owner: each location of a finished image, and the declared sizes of running uploads."""
-    mine = IMAGES.c.owner == owner, IMAGES.c.deleted.is_(False)
-    # A constant beside SUM would need a cast on MariaDB, whose sums are decimals.
-    kept = (
-        select(func.sum(IMAGES.c.size))
-        .join(IMAGE_LOCATIONS, IMAGE_LOCATIONS.c.image_id == IMAGES.c.id)
-        .where(*mine, IMAGES.c.status.not_in(_WITHOUT_BYTES), IMAGE_LOCATIONS.c.status != "deleted")
-    )
-    coming = select(func.sum(IMAGES.c.size)).where(
-        *mine, IMAGES.c.status.in_(_RUNNING), ~IMAGES.c.id.in_(select(IMAGE_LOCATIONS.c.image_id))
-    )
-    return int(connection.execute(kept).scalar() or 0) + int(connection.execute(coming).scalar() or 0)
+    places = and_(IMAGE_LOCATIONS.c.image_id == IMAGES.c.id, IMAGE_LOCATIONS.c.status != "deleted")
+    taken = select(func.sum(IMAGES.c.size)).outerjoin(IMAGE_LOCATIONS, places)
+    mine = IMAGES.c.owner == owner, IMAGES.c.deleted.is_(False), IMAGES.c.status.not_in(_WITHOUT_BYTES)
+    kept_or_coming = or_(IMAGE_LOCATIONS.c.id.is_not(None), IMAGES.c.status.in_(_RUNNING))
+    return int(connection.execute(taken.where(*mine, kept_or_coming)).scalar() or 0)

@@ -71,30 +71,19 @@ def next_step(connection: Connection) -> str | None:
     return "contract" if found.contract < NEWEST.contract else None
 
 
-def expand(database: Database) -> bool:
-    """Add what this release needs. Was anything missing?"""
+def sync(database: Database, *wanted: str) -> bool:
+    """The ``wanted`` steps, or both. Did this call change anything? Hosts that do it at the same time come one after the other.
+
+    ``expand`` adds what this release needs, ``contract`` removes what it no longer reads: ``Conflict`` when that comes too early.
+    """
+    changed = False
     with _locked(database) as connection:
-        missing = version(connection).expand < NEWEST.expand
-        if missing:
-            _upgrade(connection, f"expand_{NEWEST.expand:04d}")
-        return missing
-
-
-def contract(database: Database) -> bool:
-    """Remove what this release no longer reads. Was anything left? ``Conflict`` while an earlier step is to be done."""
-    with _locked(database) as connection:
-        step = next_step(connection)
-        if step == "expand":
-            raise Conflict("First run: image-manage db expand")
-        if step:
-            _upgrade(connection, f"contract_{NEWEST.contract:04d}")
-        return step is not None
-
-
-def sync(database: Database) -> bool:
-    """All steps. Did this call change anything? Hosts that do it at the same time come one after the other."""
-    expanded, contracted = expand(database), contract(database)
-    return expanded or contracted
+        while (step := next_step(connection)) and step in (wanted or ("expand", "contract")):
+            _upgrade(connection, f"{step}_{getattr(NEWEST, step):04d}")
+            changed = True
+    if step == "expand":
+        raise Conflict("First run: image-manage db expand")
+    return changed
 
 
 def _upgrade(connection: Connection, revision: str) -> None:

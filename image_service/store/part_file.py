@@ -106,16 +106,11 @@ class PartFile:
         """Remove the file under whichever name it has; what another upload put there stays."""
         with self.lock:
             self.close()
-            removed = [path for path in (self.path, self.final) if self._remove_ours(path)]
-            if removed:
-                fsync_folder(self.final.parent)
-
-    def _remove_ours(self, path: Path) -> bool:
-        with suppress(FileNotFoundError):
-            if os.path.samestat(path.stat(follow_symlinks=False), self.identity):
-                path.unlink()
-                return True
-        return False
+            for path in (self.path, self.final):
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(path.stat(follow_symlinks=False), self.identity):
+                        path.unlink()
+                        fsync_folder(path.parent)
 
     def close(self) -> None:
         """Give the descriptor back."""

@@ -155,11 +155,7 @@ class _Pipeline:
         Another error is on its way already.
         """
         self._broken = True
-        if self._running:
-            ended, _ = await asyncio.wait(self._running)
-            for turn in ended:
-                if not turn.cancelled():
-                    turn.exception()
+        await asyncio.shield(asyncio.gather(*self._running, return_exceptions=True))
 
 
 async def _update(digest: hashlib._Hash, data: memoryview) -> None:

@@ -455,7 +455,7 @@ def test_the_request_id_goes_along(url: str, caplog: pytest.LogCaptureFixture) -
         trace = aiohttp.TraceConfig()
         trace.on_request_end.append(seen)
         trace.freeze()
-        registry._open().trace_configs.append(trace)
+        registry._session.trace_configs.append(trace)
         log.request_id.set("req-of-the-api")
         with pytest.raises(NotFound):
             await registry.get_image(NOBODY)
