@@ -99,7 +99,7 @@ API_OPTIONS: list[cfg.Opt] = [
     cfg.IntOpt("image_tag_quota", default=128, help="Most tags of an image; negative: no limit."),
     cfg.StrOpt("user_storage_quota", default="0", help="Most bytes of one owner's images, as B, KB, MB, GB or TB; 0: no limit."),
     cfg.BoolOpt("show_image_direct_url", default=False, help="Show the location of an image's bytes as direct_url (API v2)."),
-    cfg.StrOpt("hashing_algorithm", default="sha512", choices=HASHES, help="Algorithm of os_hash_value."),
+    cfg.StrOpt("hashing_algorithm", default="sha512", choices=HASHES, ignore_case=True, help="Algorithm of os_hash_value."),
     cfg.IntOpt("http_retries", default=3, min=0, help="How often reading from an http location is tried again."),
     cfg.BoolOpt("delayed_delete", default=False, help="DELETE only marks an image; image-scrubber removes it later."),
     cfg.IntOpt("scrub_time", default=0, min=0, help="Seconds that a marked image is kept (delayed_delete)."),

@@ -30,7 +30,7 @@ async def send(call: Call, data: Bytes, headers: dict[str, str], part: range | N
         response.headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{data.size}"
     try:
         await (_send_file if data.path else _send_stream)(call.request, response, data, offset, length)
-    except ConnectionError as error:  # That is no error of ours.
+    except (ConnectionError, TimeoutError) as error:  # That is no error of ours.
         raise ClientDisconnected("The client went away during the download.") from error
     return response
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _DB_STEPS = {
-    "sync": "create the schema, or bring it to this release (expand, migrate, contract)",
+    "sync": "create the schema, or bring it to this release (expand, contract)",
     "upgrade": "the same as sync",
     "version": "print what is applied",
     "check": "say which step is next: exit code 0 none, 3 expand, 4 migrate, 5 contract",

@@ -73,6 +73,7 @@ async def begin(service: Service, image: Image, kind: UploadKind, store: Store) 
 async def run(service: Service, image: Image, upload: Upload, lease: UploadLease, room: int) -> Image:
     """Store the bytes under a lease that was taken; ``room`` is how many there may be."""
     writer: StoreWriter | None = None
+    ending = False
     try:
         async with _renewed(service, lease):
             writer = await service.stores.get(lease.store).begin(image.id, lease.upload_id, upload.size)
@@ -83,14 +84,15 @@ async def run(service: Service, image: Image, upload: Upload, lease: UploadLease
             await _check_quota_again(service, image, received.size)
             stored = await writer.commit()
         faults.point("upload.before-active")
+        ending = True
         active = await _end(service, image, lease, received, stored)
-    except RegistryUnavailable:
-        # Whether the registry took the change is not known, so the bytes stay. If it did not, the sweep finds the lease and
-        # cleans up.
-        LOG.warning("upload of %s ends without the registry; the sweep decides", image.id)
-        raise
-    except BaseException:
-        await _give_up(service, lease, writer)
+    except BaseException as error:
+        if isinstance(error, RegistryUnavailable) or (ending and isinstance(error, asyncio.CancelledError)):
+            # Whether the registry took the change is not known, so the bytes stay. If it did not, the sweep finds the lease and
+            # cleans up.
+            LOG.warning("upload of %s ends without the registry's word; the sweep decides", image.id)
+        else:
+            await _give_up(service, lease, writer)
         raise
     faults.point("upload.after-active")
     return active

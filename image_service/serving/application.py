@@ -13,6 +13,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.config import Config
 from oslo_config.cfg import ConfigOpts
 
+from image_service.serving.accepting import Loads
 from image_service.serving.worker import Worker
 
 # A worker whose event loop stands still for so many seconds is killed. Draining ones keep their heart beating.
@@ -43,6 +44,7 @@ class Application(BaseApplication):
 
     def __post_init__(self) -> None:
         self.conf = self.read_conf()
+        self.loads = Loads()
         self.cfg = _settings(self.name, self.conf)
 
 

@@ -132,6 +132,7 @@ class Master(Arbiter):
     def _bury(self, worker: Worker, code: int) -> None:
         report = worker.report()
         worker.tmp.close()
+        self.app.loads.leave(worker.age)
         if worker.retired:
             return
         if report == SERVING or worker.conf is not self.app.conf:

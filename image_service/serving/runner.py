@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import time
@@ -16,15 +17,15 @@ from aiohttp.web_protocol import RequestHandler
 from oslo_config import cfg
 
 from image_service.api.middleware.access_log import AccessLogger, access_log
-from image_service.serving.accepting import Acceptor
+from image_service.serving.accepting import Acceptor, Loads
 from image_service.serving.connection import Connection
 
 # Headers of a request. 128 properties, their base attributes and what proxies add stay well under it.
 MAX_HEADERS = 400
 # How long a client with an open connection may still come with a request when this process wants to end.
 LAST_REQUESTS = 1.0
-# How long requests that are cut off get to clean up behind themselves; aiohttp grants it twice, before and after it tells them.
-CLEAN_UP = 3.0
+# How long requests that are cut off get to clean up behind themselves.
+CLEAN_UP = 5.0
 FOR_EVER = 10 * 365 * 86400.0
 
 
@@ -42,12 +43,12 @@ server_log.addFilter(_is_no_mistake_of_ours)
 
 
 class Runner(web.AppRunner):
-    """Runs one application in this process."""
+    """Runs one application in this process, which is worker number ``age``; ``loads`` is shared by all of them."""
 
-    def __init__(self, app: web.Application, conf: cfg.ConfigOpts) -> None:
+    def __init__(self, app: web.Application, conf: cfg.ConfigOpts, loads: Loads, age: int) -> None:
         app.on_response_prepare.append(self._end_connection)
         super().__init__(app, shutdown_timeout=CLEAN_UP)
-        self._conf = conf
+        self._conf, self._loads, self._age = conf, loads, age
         self._of_each_connection: dict[str, Any] = {
             "logger": server_log,
             "access_log": access_log if conf.access_log else None,
@@ -71,36 +72,49 @@ class Runner(web.AppRunner):
 
     def listen(self, sock: socket.socket) -> None:
         """Accept connections from ``sock``, which other processes accept from, too."""
-        if sock.family != socket.AF_UNIX:
-            # Connections inherit these. The last one: milliseconds for which a client may acknowledge nothing, or take nothing.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, self._conf.tcp_keepidle)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._conf.client_socket_timeout * 1000)
+        options = [
+            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, self._conf.tcp_keepidle),
+            # Milliseconds for which a client may acknowledge nothing, or take nothing.
+            (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._conf.client_socket_timeout * 1000),
+        ]
         if self.server is not None:
-            loop = asyncio.get_running_loop()
-            self._acceptors.append(Acceptor(sock, partial(Connection, self.server, loop=loop, **self._of_each_connection)))
+            new = partial(Connection, self.server, loop=asyncio.get_running_loop(), **self._of_each_connection)
+            is_unix = sock.family == socket.AF_UNIX
+            self._acceptors.append(Acceptor(sock, [] if is_unix else options, new, self._is_busier))
+
+    def _is_busier(self) -> bool:
+        mine = self._load()
+        self._loads.set(self._age, mine)
+        return mine > self._loads.least()
+
+    def _load(self) -> int:
+        return len(self._connections()) + sum(acceptor.taking for acceptor in self._acceptors)
 
     def _connections(self) -> list[RequestHandler]:
         return self.server.connections if self.server is not None else []
 
     async def drain(self, hurry: Callable[[], bool], heartbeat: Callable[[], None]) -> None:
-        """Stop to accept, then wait for the running requests, at most ``graceful_timeout`` seconds; what is left to do then is
-        :meth:`cleanup`.
+        """Stop to accept, then wait for the running requests, at most ``graceful_timeout`` seconds.
 
-        Not that alone: it drops what arrives for an upload that is still running. A connection without a request gets a moment
-        for its last one, so that a client which has just sent it gets an answer.
+        Not aiohttp's own way (:meth:`cleanup`): that drops what arrives for an upload that is still running. A connection without
+        a request gets a moment for its last one, so that a client which has just sent it gets an answer.
         """
         begin = time.monotonic()
         self._last_response = True
+        self._loads.leave(self._age)
         for acceptor in self._acceptors:
             acceptor.close()
-        while self._is_busy() and not hurry() and time.monotonic() - begin < self._conf.graceful_timeout:
+        while self._load() and not hurry() and time.monotonic() - begin < self._conf.graceful_timeout:
             heartbeat()
             if time.monotonic() - begin > LAST_REQUESTS:
                 for connection in self._connections():
                     if connection._waiter is not None:  # for its next request; aiohttp has no public word for it
                         connection.force_close()
             await asyncio.sleep(0.05)
-
-    def _is_busy(self) -> bool:
-        return bool(self._connections()) or any(acceptor.handing_over for acceptor in self._acceptors)
+        # What is cut off here ends as if its client had gone, and cleans up while cleanup() waits for it: who is cancelled, as
+        # cleanup() would do later, may not know how a change ended.
+        for connection in self._connections():
+            if connection.transport is not None:
+                with contextlib.suppress(OSError):
+                    connection.transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)

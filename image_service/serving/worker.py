@@ -83,7 +83,7 @@ class Worker(GunicornWebWorker):
             self._say(FAILED + (str(error) if expected else f"{type(error).__name__}: {error}").encode())
 
     async def _run(self) -> None:
-        runner = Runner(await self.app.make_app(self.conf), self.conf)
+        runner = Runner(await self.app.make_app(self.conf), self.conf, self.app.loads, self.age)
         try:
             await runner.setup()
             for sock in self.sockets:

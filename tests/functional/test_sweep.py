@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from image_service import config
 from image_service.model import Image, Location, Status, UploadKind, UploadLease, new_id
-from image_service.operations import sweep
+from image_service.operations import sweep, uploads
+from image_service.operations.service import Service
 from image_service.operations.verify import verify
 from image_service.registry.database import DatabaseRegistry
 from image_service.registry.interface import ImageChange
@@ -114,6 +117,64 @@ class Rooms:
 def house(tmp_path: Path) -> House:
     (tmp_path / "images").mkdir()
     return House(tmp_path, migrated(f"sqlite:///{tmp_path}/registry.db"))
+
+
+# -- an upload that is cut while the registry decides ----------------------------------------------------------
+
+
+@dataclass
+class LockingWriter(StoreWriter):
+    """As soon as the image's file is whole, ``lock`` keeps everybody else from writing to the database."""
+
+    writer: StoreWriter
+    lock: sqlite3.Connection
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        await self.writer.write(data)
+
+    async def commit(self) -> Location:
+        stored = await self.writer.commit()
+        self.lock.execute("BEGIN IMMEDIATE")
+        return stored
+
+    async def abort(self) -> None:
+        await self.writer.abort()
+
+
+class LockingStore(FilesystemStore):
+    lock: sqlite3.Connection
+
+    async def begin(self, image_id: str, upload_id: str, size: int | None) -> StoreWriter:
+        return LockingWriter(await super().begin(image_id, upload_id, size), self.lock)
+
+
+def test_an_upload_that_is_cut_while_the_registry_decides_keeps_its_bytes(house: House) -> None:
+    (house.folder / "glance-api.conf").write_text("")
+    conf = config.load("glance-api", [str(house.folder / "glance-api.conf")], [])
+
+    async def data() -> AsyncIterator[bytes]:
+        yield DATA
+
+    async def work(rooms: Rooms) -> None:
+        store = LockingStore("file", [(house.images, 0)])
+        store.lock = sqlite3.connect(house.folder / "registry.db", isolation_level=None)
+        service = Service(conf, rooms.registry, Stores([store], "file"))
+        image = await rooms.registry.create_image(Image(new_id(), disk_format="raw", container_format="bare"))
+        running = asyncio.create_task(uploads.upload(service, image, uploads.Upload(data(), UploadKind.V2)))
+        await asyncio.to_thread(eventually, lambda: store.lock.in_transaction, "the file is whole")
+        await asyncio.sleep(0.2)  # for the question to reach the database
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        store.lock.rollback()
+        while (await rooms.registry.get_image(image.id)).status is Status.SAVING:  # noqa: ASYNC110 - by a thread
+            await asyncio.sleep(0.05)
+        assert await rooms.status(image.id) is Status.ACTIVE
+        assert (house.images / image.id).read_bytes() == DATA
+        store.lock.close()
+        await store.close()
+
+    house.run(work)
 
 
 # -- dead uploads --------------------------------------------------------------------------------------------

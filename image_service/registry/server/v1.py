@@ -101,7 +101,7 @@ class RegistryV1:
         return image
 
     async def _mine(self, request: web.Request, *, deleted: bool = False) -> Image:
-        """An image that the asker may change: another's public one is 403, any other 404."""
+        """An image that the asker may change: of another, a public one is 403 and any other 404."""
         image = await self._visible(request, deleted=deleted)
         policy.require_change(request["context"], image, v1=True)
         return image
