@@ -13,8 +13,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from oslo_config import cfg
@@ -195,18 +194,6 @@ def _roll_back(connection: Connection) -> None:
     except DBAPIError:
         LOG.debug("ROLLBACK failed; the connection is dropped", exc_info=True)
         connection.invalidate()
-
-
-@contextmanager
-def snapshot(connection: Connection) -> Iterator[None]:
-    """What is read inside is as it was at one moment. Not for writing."""
-    if connection.dialect.name != "sqlite":
-        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-    connection.exec_driver_sql("BEGIN")
-    try:
-        yield
-    finally:
-        _roll_back(connection)
 
 
 def lost_a_lock(error: DBAPIError) -> bool:

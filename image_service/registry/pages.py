@@ -13,15 +13,13 @@ Who may see what and which filters apply come as data: no rule of the domain is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from sqlalchemy import Connection
 
-from image_service.errors import InvalidValue, RegistryUnavailable
+from image_service.errors import InvalidValue
 from image_service.model import Image, Visibility
-from image_service.registry.engine import snapshot
 from image_service.registry.interface import ImageQuery, SortKey, Visible
-from image_service.registry.queries import Row, Values, read_rows, whole_images
+from image_service.registry.queries import Values, read_images
 from image_service.registry.tables import IMAGES
 
 # Each is a condition of its own, as often as the statement has alternatives, and SQLite takes 1,000 in a row.
@@ -45,24 +43,8 @@ def find_images(connection: Connection, query: ImageQuery) -> list[Image]:
         return []
     order = full_order(query.sort)
     values = Values(connection)
-    statement = Page(query, order, _marker(connection, query.marker, order), values).statement()
-    page = _read_page(connection, statement, values)
-    if page is None:
-        with snapshot(connection):
-            page = _read_page(connection, statement, values)
-    if page is None:
-        raise RegistryUnavailable("The database answers two queries of one snapshot from two moments. Try again later.")
-    return page
-
-
-def _read_page(connection: Connection, statement: str, values: Values) -> list[Image] | None:
-    """The images of a page, or None when one of them was changed between the two queries: it may not belong there any more."""
-    found = read_rows(connection, statement, values)
-    images = whole_images(connection, [image_id for image_id, _ in found])
-    for image_id, changed in found:
-        if image_id not in images or images[image_id].updated_at != datetime.fromisoformat(changed):
-            return None
-    return [images[image_id] for image_id, _ in found]
+    page = Page(query, order, _marker(connection, query.marker, order), values)
+    return read_images(connection, page.statement(), values)
 
 
 def full_order(sort: tuple[SortKey, ...]) -> tuple[SortKey, ...]:
@@ -78,19 +60,19 @@ def full_order(sort: tuple[SortKey, ...]) -> tuple[SortKey, ...]:
     return tuple(order.values())
 
 
-def _marker(connection: Connection, marker: str | None, order: tuple[SortKey, ...]) -> Row | None:
+def _marker(connection: Connection, marker: str | None, order: tuple[SortKey, ...]) -> Sequence[object] | None:
     """The sort keys of the last image of the page before."""
     if marker is None:
         return None
     values, keys = Values(connection), ", ".join(key.column for key in order)
-    rows = read_rows(connection, f"SELECT {values.row(keys)} FROM images WHERE id = {values.bind(marker)}", values)
-    if not rows:
+    found = connection.exec_driver_sql(f"SELECT {keys} FROM images WHERE id = {values.bind(marker)}", values).first()
+    if found is None:
         raise InvalidValue(f"Invalid marker: No image found with ID {marker}.")
-    return rows[0]
+    return tuple(found)
 
 
 class Page:
-    """The statement of one page: ids, and when each image was changed.
+    """The statement of one page, for ``queries.read_images``.
 
     What is asked for goes into ``values``; only names of columns become text.
     """
@@ -111,13 +93,18 @@ class Page:
             for flag in deleted
             for segment in self._segments(0, self._apart(reason))
         ]
-        row = self._values.row("id, updated_at")
-        if len(alternatives) == 1:
-            return self._alternative(row, *alternatives[0])
-        columns = ", ".join(dict.fromkeys(["id", "updated_at", *(key.column for key in self._order)]))
-        parts = [f"SELECT * FROM ({self._alternative(columns, *each)}) AS part_{n}" for n, each in enumerate(alternatives)]
-        order = ", ".join(_directed(key.column, key) for key in self._order)
-        return f"SELECT {row} FROM ({' UNION '.join(parts)}) AS page ORDER BY {order}{self._limit}"
+        columns = ", ".join(dict.fromkeys(["id", *(key.column for key in self._order)]))
+        parts = [self._alternative(columns, *each) for each in alternatives]
+        page = parts[0]
+        if len(parts) > 1:
+            union = " UNION ".join(f"SELECT * FROM ({part}) AS part_{n}" for n, part in enumerate(parts))
+            page = f"SELECT * FROM ({union}) AS found ORDER BY {self._directions('found')}{self._limit}"
+        # Whole images are made of what is on the page, not of all that was sorted for it.
+        images = f"({page}) AS page JOIN images ON images.id = page.id"
+        return f"SELECT {self._values.image()} FROM {images} ORDER BY {self._directions('page')}"
+
+    def _directions(self, table: str) -> str:
+        return ", ".join(_directed(f"{table}.{key.column}", key) for key in self._order)
 
     def _alternative(self, columns: str, reason: Visible, deleted: bool, segment: tuple[str, int]) -> str:
         after, equal_keys = segment

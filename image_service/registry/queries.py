@@ -1,39 +1,33 @@
 """Reading: rows made into images, the show of one image; leases, members, sums. One function a query.
 
 Images are what a busy service reads all day, so their statements are text that the driver runs as it is: every name in it is a
-column's, every value of a caller goes in by :class:`Values`. An image is one query, a page two, with a marker three.
+column's, every value of a caller goes in by :class:`Values`. An image is one query, and so is a page; with a marker it is two.
 """
 
 # ruff: noqa: S608 - names of columns alone become text
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import orjson
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
-from image_service.errors import NotFound
+from image_service.errors import LimitExceeded, NotFound
 from image_service.model import Image, Location, Member, MemberStatus, Status, UploadKind, UploadLease, Visibility
 from image_service.registry.tables import IMAGE_LOCATIONS, IMAGE_MEMBERS, IMAGE_UPLOADS, IMAGES
 
-Row = Sequence[Any]
-
 _STATUSES = {status.value: status for status in Status}
 _VISIBILITIES = {visibility.value: visibility for visibility in Visibility}
-# Images and everything that hangs on them, each with its kind.
-_PROPERTY, _TAG, _LOCATION, _IMAGE = range(4)
-_PARTS = (
-    (f"id, {_IMAGE}, json_array({', '.join(IMAGES.c.keys())}), NULL, NULL, NULL", "images WHERE id"),
-    (f"image_id, {_PROPERTY}, name, value, NULL, NULL", "image_properties WHERE image_id"),
-    (f"image_id, {_TAG}, value, NULL, NULL, NULL", "image_tags WHERE image_id"),
-    (f"image_id, {_LOCATION}, value, meta_data, status, id", "image_locations WHERE image_id"),
+# What hangs on an image becomes one JSON object each. Names of properties and tags are keys in hex: MariaDB of
+# before 2023 writes quotation marks in a key as they are (MDEV-30412).
+_HANGING = (
+    ("image_properties", "hex(name), value"),
+    ("image_tags", "hex(value), 0"),
+    ("image_locations", "id, json_array(value, meta_data, status)"),
 )
-# Ids in one IN (...): far below SQLite's limit of variables, far above a page.
-CHUNK = 500
 _MEMBERS = IMAGE_MEMBERS.c
 _RUNNING = (Status.SAVING, Status.UPLOADING, Status.IMPORTING)
 _WITHOUT_BYTES = (Status.KILLED, Status.DELETED)
@@ -56,26 +50,37 @@ class Values(dict[str, object]):
         self[name] = value.isoformat(" ", "microseconds") if isinstance(value, datetime) else value
         return f":{name}" if self.sqlite else f"%({name})s"
 
-    def row(self, columns: str) -> str:
-        """What selects ``columns`` for :func:`read_rows`: on MariaDB they come as one JSON array. PyMySQL is Python, and reads a
-        row value by value and a description of every column: 20 images of 20 columns cost it four times what one text each and
-        orjson cost.
+    def image(self) -> str:
+        """What selects whole images from ``images`` for :func:`read_images`, each as one JSON array: its columns, then what hangs
+        on it. PyMySQL is Python, and reads value by value: a page of rows costs it many times what texts and orjson cost.
         """
-        return columns if self.sqlite else f"json_array({columns})"
+        return _IMAGE_ON_SQLITE if self.sqlite else _IMAGE_ON_MYSQL
 
 
-def read_rows(connection: Connection, statement: str, values: Values) -> Sequence[Row]:
-    """All rows; times are text, as the database writes them."""
-    rows = connection.exec_driver_sql(statement, values).fetchall()
-    return rows if values.sqlite else [orjson.loads(packed) for (packed,) in rows]
+def _whole_image(make_object: str) -> str:
+    parts = [f"images.{name}" for name in IMAGES.c.keys()]  # noqa: SIM118 - a collection of columns, no dict
+    for table, pair in _HANGING:
+        made = f"SELECT {make_object}({pair}) FROM {table} WHERE image_id = images.id"
+        # Extracted whole, it is JSON for MariaDB, too, and no text.
+        parts.append(f"json_extract(({made}), '$')")
+    return f"json_array({', '.join(parts)})"
+
+
+_IMAGE_ON_SQLITE, _IMAGE_ON_MYSQL = _whole_image("json_group_object"), _whole_image("json_objectagg")
+
+
+def read_images(connection: Connection, statement: str, values: Values) -> list[Image]:
+    """The images that ``statement`` finds, all as they were at one moment. ``LimitExceeded`` when one is too large for a row."""
+    return [_image(packed) for (packed,) in connection.exec_driver_sql(statement, values)]
 
 
 def find_image(connection: Connection, image_id: str, *, include_deleted: bool = False) -> Image:
-    """The whole image, or ``NotFound``."""
-    image = whole_images(connection, [image_id]).get(image_id)
-    if image is None or (image.deleted and not include_deleted):
+    """The whole image, or ``NotFound``. ``LimitExceeded`` as :func:`read_images`, so that no such image is ever written."""
+    values = Values(connection)
+    found = read_images(connection, f"SELECT {values.image()} FROM images WHERE id = {values.bind(image_id)}", values)
+    if not found or (found[0].deleted and not include_deleted):
         raise not_found(image_id)
-    return image
+    return found[0]
 
 
 def not_found(image_id: str) -> NotFound:
@@ -83,34 +88,26 @@ def not_found(image_id: str) -> NotFound:
     return NotFound(f"No image found with ID {image_id}.")
 
 
-def whole_images(connection: Connection, image_ids: Sequence[str]) -> dict[str, Image]:
-    """Those that there are with all that hangs on them, by id. One statement, so each is as it was at one moment."""
-    images: dict[str, Image] = {}
-    for start in range(0, len(image_ids), CHUNK):
-        values = Values(connection)
-        ids = ", ".join(map(values.bind, image_ids[start : start + CHUNK]))
-        selects = [f"SELECT {values.row(columns)} FROM {where} IN ({ids})" for columns, where in _PARTS]
-        rows = read_rows(connection, " UNION ALL ".join(selects), values)
-        images |= {row[0]: _image(row[2]) for row in rows if row[1] == _IMAGE}
-        for image_id, kind, first, second, third, number in rows:
-            if kind == _PROPERTY:
-                images[image_id].properties[first] = second
-            elif kind == _TAG:
-                images[image_id].tags.append(first)
-            elif kind == _LOCATION:
-                images[image_id].locations.append(Location(first, json.loads(second), third, number))
-    for image in images.values():
-        image.tags.sort()
-        image.locations.sort(key=lambda location: location.id or 0)
-    return images
-
-
-def _image(packed: str | Row) -> Image:
-    """Of its columns: JSON on SQLite, read already on MariaDB."""
-    row: Row = orjson.loads(packed) if isinstance(packed, str) else packed
+def _image(packed: str | None) -> Image:
+    if packed is None:  # beyond MariaDB's max_allowed_packet
+        raise LimitExceeded("All properties, tags and locations of an image together are too large for the database.")
+    *row, properties, tags, locations = orjson.loads(packed)
     moments = [datetime.fromisoformat(text) if text else None for text in row[17:]]
-    fields: list[Any] = [*row[3:14], *map(bool, row[14:17]), *moments]
+    hanging = (
+        {_from_hex(name): value for name, value in (properties or {}).items()},
+        sorted(map(_from_hex, tags or ())),
+        sorted((_location(int(n), *place) for n, place in (locations or {}).items()), key=attrgetter("id")),
+    )
+    fields: list[Any] = [*row[3:14], *map(bool, row[14:17]), *moments, *hanging]
     return Image(row[0], _STATUSES[row[1]], _VISIBILITIES[row[2]], *fields)
+
+
+def _from_hex(text: str) -> str:
+    return bytes.fromhex(text).decode()
+
+
+def _location(number: int, url: str, metadata: str, status: str) -> Location:
+    return Location(url, orjson.loads(metadata), status, number)
 
 
 # -- everything but images --

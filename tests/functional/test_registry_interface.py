@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, delete, update
+from sqlalchemy import delete, update
 
 from image_service.errors import Duplicate, ImageServiceError, InvalidValue, LimitExceeded, NotFound, WrongStatus
 from image_service.model import (
@@ -24,7 +24,6 @@ from image_service.model import (
     new_id,
     now,
 )
-from image_service.registry import queries, writes
 from image_service.registry.database import DatabaseRegistry
 from image_service.registry.engine import Database
 from image_service.registry.interface import (
@@ -303,13 +302,14 @@ async def test_filters_that_there_are_not(registry: Registry) -> None:
 
 
 HOSTILE = ("%s", "%(v0)s", "%%", ":v0", "?", "'", '"', "`", "\\", "' OR 1=1 --", "'; DROP TABLE images; --", "a\nb", "{0}")
+JSON = ('","x":"', "[1]", '{"a": 1}', "null", "\\u0041", "/", "\x7f\x01", "\u2028", "🏔")
 
 
 @with_registry
 async def test_values_never_become_sql(registry: Registry) -> None:
-    """Reads are text (docs/decisions/0008): whatever a text is, it finds itself and nothing else."""
+    """Reads are text (docs/decisions/0008): whatever a text is, it finds itself and nothing else, and comes back as it was."""
     made = {}
-    for text in HOSTILE:
+    for text in (*HOSTILE, *JSON):
         image = Image(id=new_id(), name=text, owner=text, properties={text: text}, tags=[text], visibility=Visibility.PRIVATE)
         made[text] = (await registry.create_image(image)).id
         await registry.create_member(Member(image.id, text))
@@ -321,13 +321,14 @@ async def test_values_never_become_sql(registry: Registry) -> None:
             ImageQuery(properties={text: text}),
             ImageQuery(tags=(text,)),
         ):
-            assert [image.id for image in await registry.list_images(query)] == [image_id], (text, query)
+            [image] = await registry.list_images(query)
+            assert (image.id, image.name, image.properties, image.tags) == (image_id, text, {text: text}, [text]), query
         assert await ids(registry, visible=(Visible(member=text),)) == []  # nobody shares it
         with pytest.raises(NotFound):
             await registry.get_image(text)
         with pytest.raises(InvalidValue):
             await ids(registry, marker=text)
-    assert len(await ids(registry)) == len(HOSTILE)
+    assert len(await ids(registry)) == len(made)
 
 
 @with_registry
@@ -641,28 +642,40 @@ async def test_an_image_is_never_seen_half_changed(registry: Registry) -> None:
     await writing
 
 
-def test_a_list_shows_nothing_that_has_left_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each time that the ids of a page have been read, somebody hides one of its images."""
-    other, read = Database(place.url), queries.whole_images
-    public: list[str] = []
+@with_registry
+async def test_a_list_shows_nothing_that_has_left_it(registry: Registry) -> None:
+    image_ids = await add(registry, 5, visibility=Visibility.PUBLIC, name="open", tags=["open"])
+    secret = ImageChange({"visibility": Visibility.PRIVATE, "name": "secret"}, tags=["secret"])
+    public = ImageChange({"visibility": Visibility.PUBLIC, "name": "open"}, tags=["open"])
 
-    def hide_one_first(connection: Connection, image_ids: list[str]) -> dict[str, Image]:
-        secret = ImageChange({"visibility": Visibility.PRIVATE, "name": "secret"})
-        hidden = public.pop()
-        other.write(lambda writing: writes.update_image(writing, hidden, secret))
-        return read(connection, image_ids)
+    async def change() -> None:
+        for n in range(60):
+            await registry.update_image(image_ids[n % 5], public if n // 5 % 2 else secret)
 
-    async def check() -> list[Image]:
-        async with place.open() as registry:
-            public.extend(await add(registry, 5, visibility=Visibility.PUBLIC))
-            monkeypatch.setattr("image_service.registry.pages.whole_images", hide_one_first)
-            return await registry.list_images(ImageQuery(visible=(Visible((Visibility.PUBLIC,)),)))
+    writing = asyncio.create_task(change())
+    while not writing.done():
+        for image in await registry.list_images(ImageQuery(visible=(Visible((Visibility.PUBLIC,)), Visible(owner="p")))):
+            assert (image.visibility, image.name, image.tags) == (Visibility.PUBLIC, "open", ["open"])
+    await writing
 
-    page = asyncio.run(check())
-    other.close()
-    assert len(public) == 3, "the page was read twice"
-    assert [image.name for image in page] == [None] * 4
-    assert {image.visibility for image in page} == {Visibility.PUBLIC}
+
+def test_an_image_that_no_row_can_hold_is_refused_and_nothing_is_kept(mariadb: MariaDB) -> None:
+    """On MariaDB an answer has at most ``max_allowed_packet`` bytes."""
+
+    async def body() -> None:
+        registry = DatabaseRegistry(migrated(mariadb.new_database()))
+        [image_id] = await add(registry, properties={"small": "1"})
+        most = int(str(mariadb.execute("SELECT @@max_allowed_packet")[0][0]))
+        # In JSON a control character is six.
+        properties: dict[str, str | None] = {f"p{n}": "\x01" * 60_000 for n in range(most // 360_000 + 1)}
+        with pytest.raises(LimitExceeded, match="too large"):
+            await registry.update_image(image_id, ImageChange(set_properties=properties))
+        with pytest.raises(LimitExceeded, match="too large"):
+            await add(registry, properties=properties)
+        assert [image.properties for image in await registry.list_images(ImageQuery())] == [{"small": "1"}]
+        await registry.aclose()
+
+    asyncio.run(body())
 
 
 # -- members -------------------------------------------------------------------------------------------

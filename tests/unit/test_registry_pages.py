@@ -14,6 +14,8 @@ from image_service.registry.queries import Values
 
 ADMIN = (Visible(("public", "shared", "private")),)
 USER = (Visible(("public",)), Visible(owner="p"), Visible(("shared",), member="p", member_status="accepted"))
+READ = ["images", "image_properties", "image_tags", "image_locations"]
+"""Tables that whole images are read from, each by an index, when the page is found."""
 ORDERS = [(SortKey(key, down),) for key in SORT_KEYS for down in (False, True)]
 
 
@@ -27,12 +29,15 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]
 
 
 def plan(connection: Connection, query: ImageQuery) -> str:
-    """What SQLite says it will do for a page."""
+    """What SQLite says it will do to find a page."""
     order = pages.full_order(query.sort)
     marker = None if query.marker is None else [None if n == 0 and query.marker == "null" else "x" for n in range(len(order))]
     values = Values(connection)
     rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {pages.Page(query, order, marker, values).statement()}", values)
-    return "\n".join(row[3] for row in rows)
+    found, read = "\n".join(row[3] for row in rows).split("SCAN page\n")
+    assert [line.split(" ")[1] for line in read.splitlines() if line.startswith(("SEARCH", "SCAN"))] == READ
+    assert "SCAN" not in read
+    return found
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
