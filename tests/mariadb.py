@@ -44,7 +44,7 @@ class MariaDB:
         subprocess.run(command, check=True, capture_output=True)
         (self._folder / "user.sql").write_text(
             f"CREATE OR REPLACE USER 'glance'@'127.0.0.1' IDENTIFIED BY '{self._password}';\n"
-            "GRANT ALL PRIVILEGES ON *.* TO 'glance'@'127.0.0.1';\n"
+            "GRANT ALL PRIVILEGES ON *.* TO 'glance'@'127.0.0.1' WITH GRANT OPTION;\n"
         )
 
     def start(self) -> None:

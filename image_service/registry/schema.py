@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from image_service.errors import Conflict, RegistryUnavailable
 from image_service.registry.engine import Database
 
 LOCK_NAME, LOCK_WAIT = "image_service_schema", 600
-# MySQL is asked anew so often, for a connection waits for an answer no longer than a minute.
-_ASK_EVERY = 30
 
 
 class Version(NamedTuple):
@@ -103,8 +102,13 @@ def _locked(database: Database) -> Iterator[Connection]:
 
     On SQLite this is a transaction: a migration is applied whole or not at all.
     """
-    with database.engine.connect() as connection:
-        yield from _sqlite_locked(connection) if database.is_sqlite else _mysql_locked(connection)
+    try:
+        with database.engine.connect() as connection:
+            yield from _sqlite_locked(connection) if database.is_sqlite else _mysql_locked(connection)
+    except DBAPIError as error:
+        raise RegistryUnavailable(
+            f"The database failed: {error.orig}. Mend that and do it again: it goes on where it was."
+        ) from error
 
 
 def _sqlite_locked(connection: Connection) -> Iterator[Connection]:
@@ -122,8 +126,7 @@ def _sqlite_locked(connection: Connection) -> Iterator[Connection]:
 
 
 def _mysql_locked(connection: Connection) -> Iterator[Connection]:
-    ask = text("SELECT GET_LOCK(:name, :wait)"), {"name": LOCK_NAME, "wait": _ASK_EVERY}
-    if not any(connection.execute(*ask).scalar() == 1 for _ in range(LOCK_WAIT // _ASK_EVERY)):
+    if connection.execute(text("SELECT GET_LOCK(:name, :wait)"), {"name": LOCK_NAME, "wait": LOCK_WAIT}).scalar() != 1:
         raise RegistryUnavailable(f"Another process has been migrating the database for {LOCK_WAIT} seconds.")
     try:
         yield connection

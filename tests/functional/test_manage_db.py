@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect, text, update
+from sqlalchemy import inspect, make_url, text, update
 
+from image_service.cli import manage_db
 from image_service.errors import Duplicate, RegistryUnavailable
 from image_service.model import Image, Status, new_id, now
-from image_service.registry import schema
+from image_service.registry import engine, schema
 from image_service.registry.database import DatabaseRegistry
 from image_service.registry.engine import Database
 from image_service.registry.tables import IMAGES, METADATA
@@ -116,6 +120,18 @@ def _plain(columns: dict[str, tuple[str, bool]]) -> dict[str, tuple[str, bool]]:
     return found
 
 
+def test_a_user_who_may_not_make_tables_is_told_so(mariadb: MariaDB, tmp_path: Path) -> None:
+    url = make_url(mariadb.new_database())
+    mariadb.execute("CREATE OR REPLACE USER reader IDENTIFIED BY 'readers-word'")
+    mariadb.execute(f"GRANT SELECT ON {url.database}.* TO reader")
+    conf = write_conf(tmp_path, url.set(username="reader", password="readers-word").render_as_string(hide_password=False))
+    done = subprocess.run(command(conf, "db", "sync"), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "CREATE command denied to user 'reader'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "readers-word" not in done.stderr
+
+
 def test_an_interrupted_first_run_is_finished(mariadb: MariaDB) -> None:
     """On SQLite an interrupted run is undone whole."""
     database = Database(mariadb.new_database())
@@ -131,6 +147,29 @@ def test_an_interrupted_first_run_is_finished(mariadb: MariaDB) -> None:
     with database.engine.connect() as connection:
         assert inspect(connection).has_table("image_uploads")
         assert "ix_images_owner" in {index["name"] for index in inspect(connection).get_indexes("images")}
+    database.close()
+
+
+@pytest.mark.parametrize("answer_timeout", [1, None])
+def test_a_step_waits_for_another_host_longer_than_a_server_for_an_answer(
+    mariadb: MariaDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer_timeout: int | None
+) -> None:
+    assert manage_db.ANSWER_TIMEOUT > schema.LOCK_WAIT > engine.ANSWER_TIMEOUT
+    monkeypatch.setattr(manage_db, "ANSWER_TIMEOUT", answer_timeout or manage_db.ANSWER_TIMEOUT)
+    database = Database(mariadb.new_database())
+    conf = write_conf(tmp_path, database.engine.url.render_as_string(hide_password=False))
+    args = argparse.Namespace(action="sync", config_file=[str(conf)], config_dir=None)
+    with database.engine.connect() as other, ThreadPoolExecutor() as threads:
+        other.execute(text(f"SELECT GET_LOCK('{schema.LOCK_NAME}', 0)"))
+        step = threads.submit(manage_db.run, args)
+        with suppress(TimeoutError, RegistryUnavailable):
+            step.result(2.5)
+        other.execute(text(f"SELECT RELEASE_LOCK('{schema.LOCK_NAME}')"))
+        if answer_timeout is None:
+            assert step.result(60) == 0
+        else:
+            with pytest.raises(RegistryUnavailable, match=r"The database failed: .*timed out"):
+                step.result(60)
     database.close()
 
 
