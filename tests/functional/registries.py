@@ -8,15 +8,17 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
 from image_service import config
+from image_service.model import Image, Location, Status, UploadKind, UploadLease, Visibility, new_id
 from image_service.registry import schema
 from image_service.registry.client import RemoteRegistry
 from image_service.registry.database import DatabaseRegistry
 from image_service.registry.engine import Database
-from image_service.registry.interface import Registry
+from image_service.registry.interface import ImageChange, ImageQuery, Registry
 from image_service.registry.server.app import make_registry_app
 from image_service.registry.tables import METADATA
 
@@ -98,3 +100,55 @@ def with_registry(test: Callable[[Registry], Coroutine[None, None, None]]) -> Ca
 
     run.__name__, run.__doc__ = test.__name__, test.__doc__
     return run
+
+
+# -- what is put into them -----------------------------------------------------------------------------
+
+
+def rich_image() -> Image:
+    """An image with a value in every field."""
+    return Image(
+        id=new_id(),
+        status=Status.ACTIVE,
+        visibility=Visibility.COMMUNITY,
+        name="Zürich 🏔",
+        owner="p1",
+        disk_format="qcow2",
+        container_format="bare",
+        size=5 * 2**40,
+        virtual_size=6 * 2**40,
+        checksum="d41d8cd98f00b204e9800998ecf8427e",
+        os_hash_algo="sha512",
+        os_hash_value="a" * 128,
+        min_disk=2**31 - 1,
+        min_ram=7,
+        protected=True,
+        os_hidden=True,
+        properties={"empty": "", "null": None, "long": "ü" * 32768},
+        tags=["b", "a", "a b"],
+        locations=[Location("file:///b", {"n": [1, None]}), Location("file:///a", status="pending_delete")],
+    )
+
+
+async def add(registry: Registry, count: int = 1, **fields: Any) -> list[str]:
+    """Register some images, one after the other; their ids in that order."""
+    return [(await registry.create_image(Image(id=new_id(), **fields))).id for _ in range(count)]
+
+
+async def ids(registry: Registry, **query: Any) -> list[str]:
+    """The ids of a page."""
+    return [image.id for image in await registry.list_images(ImageQuery(**query))]
+
+
+async def names(registry: Registry, **query: Any) -> list[str]:
+    """The names of a page, sorted."""
+    images = await registry.list_images(ImageQuery(**query))
+    return sorted(image.name or "" for image in images)
+
+
+def lease_of(image_id: str, kind: UploadKind = UploadKind.V2) -> UploadLease:
+    """A fresh right to write an image."""
+    return UploadLease(image_id, new_id(), kind, "file")
+
+
+DONE = ImageChange(values={"status": Status.ACTIVE, "size": 3}, locations=[Location("file:///x")])
