@@ -89,8 +89,8 @@ def not_found(image_id: str) -> NotFound:
 
 
 def _image(packed: str | None) -> Image:
-    if packed is None:  # beyond MariaDB's max_allowed_packet
-        raise LimitExceeded("All properties, tags and locations of an image together are too large for the database.")
+    if packed is None:
+        raise LimitExceeded("An image with its properties, tags and locations is larger than max_allowed_packet of the database.")
     *row, properties, tags, locations = orjson.loads(packed)
     moments = [datetime.fromisoformat(text) if text else None for text in row[17:]]
     hanging = (
