@@ -18,14 +18,12 @@ from image_service.registry.engine import Database, open_database
 
 # Contract D.5.
 CHECK_CODES = {None: 0, "expand": 3, "contract": 5}
-# Seconds: another host may be migrating, and a large table is altered for hours.
-ANSWER_TIMEOUT = 86_400
 _MOVES = {"sync": (), "upgrade": (), "expand": ("expand",), "contract": ("contract",)}
 
 
 def run(args: argparse.Namespace) -> int:
     """Do ``args.action`` with the database that the configuration names; the exit code."""
-    database = asyncio.run(open_database(_load(args).database, ANSWER_TIMEOUT))
+    database = asyncio.run(open_database(_load(args).database))
     try:
         return _purge(database, args.age_in_days, args.max_rows) if args.action == "purge" else _step(database, args.action)
     finally:

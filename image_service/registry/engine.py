@@ -29,8 +29,7 @@ LOG = logging.getLogger(__name__)
 WRITE_DEADLINE = 60.0
 _LOCK_WAIT = 10
 _CONNECT_TIMEOUT = 10
-# Seconds after which a silent MySQL server is given up.
-ANSWER_TIMEOUT = 60
+_ANSWER_TIMEOUT = 60
 # InnoDB: lock wait timeout, deadlock (also Galera's certification failure). Nothing was kept.
 _MYSQL_TRY_AGAIN = frozenset({1205, 1213})
 _MYSQL_NO_TABLE = 1146
@@ -64,14 +63,7 @@ class Database:
     """A pool of connections to one database. Thread-safe; blocks, so it is called from threads only."""
 
     def __init__(
-        self,
-        connection: str,
-        *,
-        pool_size: int = 5,
-        max_overflow: int = 10,
-        ssl_ca: str | None = None,
-        answer_timeout: int = ANSWER_TIMEOUT,
-        **pool: int,
+        self, connection: str, *, pool_size: int = 5, max_overflow: int = 10, ssl_ca: str | None = None, **pool: int
     ) -> None:
         url = database_url(connection)
         self.is_sqlite = url.get_backend_name() == "sqlite"
@@ -83,7 +75,7 @@ class Database:
             pool_reset_on_return=None,
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
-            connect_args=_sqlite_arguments() if self.is_sqlite else _mysql_arguments(ssl_ca, answer_timeout),
+            connect_args={"timeout": _LOCK_WAIT, "check_same_thread": False} if self.is_sqlite else _mysql_arguments(ssl_ca),
             **pool,
         )
         # SQLite: take the one write lock at once; a lock that is taken later by a reader cannot be waited for.
@@ -132,12 +124,8 @@ class Database:
         self.engine.dispose()
 
 
-def _sqlite_arguments() -> dict[str, Any]:
-    return {"timeout": _LOCK_WAIT, "check_same_thread": False}
-
-
-def _mysql_arguments(ssl_ca: str | None, answer_timeout: int) -> dict[str, Any]:
-    timeouts = {"connect_timeout": _CONNECT_TIMEOUT, "read_timeout": answer_timeout, "write_timeout": answer_timeout}
+def _mysql_arguments(ssl_ca: str | None) -> dict[str, Any]:
+    timeouts = {"connect_timeout": _CONNECT_TIMEOUT, "read_timeout": _ANSWER_TIMEOUT, "write_timeout": _ANSWER_TIMEOUT}
     tls: dict[str, Any] = {"ssl": {"ca": ssl_ca, "check_hostname": True}} if ssl_ca else {}
     return {"charset": "utf8mb4", **timeouts, **tls}
 
@@ -232,7 +220,7 @@ def translated(error: DBAPIError | PoolTimeout) -> ImageServiceError:
     return RegistryUnavailable("The database does not answer. Try again later.")
 
 
-async def open_database(options: Any, answer_timeout: int = ANSWER_TIMEOUT) -> Database:
+async def open_database(options: Any) -> Database:
     """The database of the options of ``[database]``, once it takes connections: it may be starting together with us.
 
     ``cfg.Error`` when ``connection`` is missing or of an unknown kind. ``RegistryUnavailable`` when it does not take any after
@@ -248,7 +236,6 @@ async def open_database(options: Any, answer_timeout: int = ANSWER_TIMEOUT) -> D
             pool_timeout=options.pool_timeout,
             pool_recycle=options.connection_recycle_time,
             ssl_ca=options.ssl_ca,
-            answer_timeout=answer_timeout,
         )
     except ValueError as error:
         raise cfg.Error(str(error)) from error

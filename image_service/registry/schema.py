@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
@@ -20,6 +20,8 @@ from image_service.errors import Conflict, RegistryUnavailable
 from image_service.registry.engine import Database
 
 LOCK_NAME, LOCK_WAIT = "image_service_schema", 600
+# Seconds for one statement: a large table is altered for hours.
+LONGEST_STEP = 86_400
 
 
 class Version(NamedTuple):
@@ -126,9 +128,13 @@ def _sqlite_locked(connection: Connection) -> Iterator[Connection]:
 
 
 def _mysql_locked(connection: Connection) -> Iterator[Connection]:
-    if connection.execute(text("SELECT GET_LOCK(:name, :wait)"), {"name": LOCK_NAME, "wait": LOCK_WAIT}).scalar() != 1:
-        raise RegistryUnavailable(f"Another process has been migrating the database for {LOCK_WAIT} seconds.")
+    # PyMySQL has no public word for it after the handshake, and a server that is silent there must not be waited for so long.
+    driver: Any = connection.connection.dbapi_connection
+    driver._read_timeout = LONGEST_STEP
     try:
+        if connection.execute(text("SELECT GET_LOCK(:name, :wait)"), {"name": LOCK_NAME, "wait": LOCK_WAIT}).scalar() != 1:
+            raise RegistryUnavailable(f"Another process has been migrating the database for {LOCK_WAIT} seconds.")
         yield connection
     finally:
-        connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": LOCK_NAME})
+        # The lock goes with the connection, whose waiting time is not for others of the pool.
+        connection.invalidate()

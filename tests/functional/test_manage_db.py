@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import subprocess
@@ -16,7 +15,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, make_url, text, update
 
-from image_service.cli import manage_db
 from image_service.errors import Duplicate, RegistryUnavailable
 from image_service.model import Image, Status, new_id, now
 from image_service.registry import engine, schema
@@ -150,23 +148,21 @@ def test_an_interrupted_first_run_is_finished(mariadb: MariaDB) -> None:
     database.close()
 
 
-@pytest.mark.parametrize("answer_timeout", [1, None])
+@pytest.mark.parametrize("longest", [1, None])
 def test_a_step_waits_for_another_host_longer_than_a_server_for_an_answer(
-    mariadb: MariaDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer_timeout: int | None
+    mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch, longest: int | None
 ) -> None:
-    assert manage_db.ANSWER_TIMEOUT > schema.LOCK_WAIT > engine.ANSWER_TIMEOUT
-    monkeypatch.setattr(manage_db, "ANSWER_TIMEOUT", answer_timeout or manage_db.ANSWER_TIMEOUT)
+    monkeypatch.setattr(engine, "_ANSWER_TIMEOUT", 1)
+    monkeypatch.setattr(schema, "LONGEST_STEP", longest or schema.LONGEST_STEP)
     database = Database(mariadb.new_database())
-    conf = write_conf(tmp_path, database.engine.url.render_as_string(hide_password=False))
-    args = argparse.Namespace(action="sync", config_file=[str(conf)], config_dir=None)
     with database.engine.connect() as other, ThreadPoolExecutor() as threads:
         other.execute(text(f"SELECT GET_LOCK('{schema.LOCK_NAME}', 0)"))
-        step = threads.submit(manage_db.run, args)
+        step = threads.submit(schema.sync, database)
         with suppress(TimeoutError, RegistryUnavailable):
             step.result(2.5)
         other.execute(text(f"SELECT RELEASE_LOCK('{schema.LOCK_NAME}')"))
-        if answer_timeout is None:
-            assert step.result(60) == 0
+        if longest is None:
+            assert step.result(60)
         else:
             with pytest.raises(RegistryUnavailable, match=r"The database failed: .*timed out"):
                 step.result(60)
