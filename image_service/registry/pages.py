@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from image_service.errors import InvalidValue
 from image_service.model import Image, Visibility
-from image_service.registry.interface import ImageQuery, SortKey, Visible
+from image_service.registry.interface import SORT_KEYS, ImageQuery, SortKey, Visible
 from image_service.registry.queries import Values, read_images
 from image_service.registry.tables import IMAGES
 
@@ -52,7 +52,7 @@ def full_order(sort: tuple[SortKey, ...]) -> tuple[SortKey, ...]:
     last = sort[-1].descending if sort else True
     order: dict[str, SortKey] = {}
     for key in (*sort, SortKey("created_at", last), SortKey("id", last)):
-        if key.column not in IMAGES.c:
+        if key.column not in SORT_KEYS:
             raise InvalidValue(f"Images cannot be sorted by {key.column}.")
         order.setdefault(key.column, key)
         if key.column == "id":

@@ -8,16 +8,18 @@ column's, every value of a caller goes in by :class:`Values`. An image is one qu
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, and_, func, or_, select
 
-from image_service.errors import LimitExceeded, NotFound
+from image_service.errors import NotFound
 from image_service.model import Image, Location, Member, MemberStatus, Status, UploadKind, UploadLease, Visibility
-from image_service.registry.tables import IMAGE_LOCATIONS, IMAGE_MEMBERS, IMAGE_UPLOADS, IMAGES
+from image_service.registry.tables import IMAGE_LOCATIONS, IMAGE_MEMBERS, IMAGE_PROPERTIES, IMAGE_TAGS, IMAGE_UPLOADS, IMAGES
 
 _STATUSES = {status.value: status for status in Status}
 _VISIBILITIES = {visibility.value: visibility for visibility in Visibility}
@@ -51,31 +53,33 @@ class Values(dict[str, object]):
         return f":{name}" if self.sqlite else f"%({name})s"
 
     def image(self) -> str:
-        """What selects whole images from ``images`` for :func:`read_images`, each as one JSON array: its columns, then what hangs
-        on it. PyMySQL is Python, and reads value by value: a page of rows costs it many times what texts and orjson cost.
+        """What selects whole images from ``images`` for :func:`read_images`: the id, and one JSON array of the other columns and
+        what hangs on the image. PyMySQL is Python, and reads value by value: a page of rows costs it many times what texts and
+        orjson cost.
         """
         return _IMAGE_ON_SQLITE if self.sqlite else _IMAGE_ON_MYSQL
 
 
 def _whole_image(make_object: str) -> str:
-    parts = [f"images.{name}" for name in IMAGES.c.keys()]  # noqa: SIM118 - a collection of columns, no dict
+    parts = [f"images.{column.name}" for column in IMAGES.c if not column.primary_key]
     for table, pair in _HANGING:
         made = f"SELECT {make_object}({pair}) FROM {table} WHERE image_id = images.id"
         # Extracted whole, it is JSON for MariaDB, too, and no text.
         parts.append(f"json_extract(({made}), '$')")
-    return f"json_array({', '.join(parts)})"
+    return f"images.id, json_array({', '.join(parts)})"
 
 
 _IMAGE_ON_SQLITE, _IMAGE_ON_MYSQL = _whole_image("json_group_object"), _whole_image("json_objectagg")
 
 
 def read_images(connection: Connection, statement: str, values: Values) -> list[Image]:
-    """The images that ``statement`` finds, all as they were at one moment. ``LimitExceeded`` when one is too large for a row."""
-    return [_image(packed) for (packed,) in connection.exec_driver_sql(statement, values)]
+    """The images that ``statement`` finds, all as they were at one moment."""
+    found = connection.exec_driver_sql(statement, values).all()
+    return [_large_image(connection, image_id) if packed is None else _image(image_id, packed) for image_id, packed in found]
 
 
 def find_image(connection: Connection, image_id: str, *, include_deleted: bool = False) -> Image:
-    """The whole image, or ``NotFound``. ``LimitExceeded`` as :func:`read_images`, so that no such image is ever written."""
+    """The whole image, or ``NotFound``."""
     values = Values(connection)
     found = read_images(connection, f"SELECT {values.image()} FROM images WHERE id = {values.bind(image_id)}", values)
     if not found or (found[0].deleted and not include_deleted):
@@ -88,18 +92,16 @@ def not_found(image_id: str) -> NotFound:
     return NotFound(f"No image found with ID {image_id}.")
 
 
-def _image(packed: str | None) -> Image:
-    if packed is None:
-        raise LimitExceeded("An image with its properties, tags and locations is larger than max_allowed_packet of the database.")
+def _image(image_id: str, packed: str) -> Image:
     *row, properties, tags, locations = orjson.loads(packed)
-    moments = [datetime.fromisoformat(text) if text else None for text in row[17:]]
+    moments = [datetime.fromisoformat(text) if text else None for text in row[16:]]
     hanging = (
         {_from_hex(name): value for name, value in (properties or {}).items()},
         sorted(map(_from_hex, tags or ())),
         sorted((_location(int(n), *place) for n, place in (locations or {}).items()), key=attrgetter("id")),
     )
-    fields: list[Any] = [*row[3:14], *map(bool, row[14:17]), *moments, *hanging]
-    return Image(row[0], _STATUSES[row[1]], _VISIBILITIES[row[2]], *fields)
+    fields: list[Any] = [*row[2:13], *map(bool, row[13:16]), *moments, *hanging]
+    return Image(image_id, _STATUSES[row[0]], _VISIBILITIES[row[1]], *fields)
 
 
 def _from_hex(text: str) -> str:
@@ -107,7 +109,24 @@ def _from_hex(text: str) -> str:
 
 
 def _location(number: int, url: str, metadata: str, status: str) -> Location:
-    return Location(url, orjson.loads(metadata), status, number)
+    return Location(url, json.loads(metadata), status, number)
+
+
+def _large_image(connection: Connection, image_id: str) -> Image:
+    """One whose JSON is larger than ``max_allowed_packet`` of MariaDB, which has NULL in its place; as it is a moment later."""
+
+    def rows(*columns: Column[Any]) -> Sequence[Any]:
+        found = select(*columns).where(columns[0].table.c.image_id == image_id).order_by(columns[0])
+        return connection.execute(found).all()
+
+    _, status, visibility, *fields = connection.execute(select(IMAGES).where(IMAGES.c.id == image_id)).one()
+    properties, tags, locations = IMAGE_PROPERTIES.c, IMAGE_TAGS.c, IMAGE_LOCATIONS.c
+    hanging: list[Any] = [
+        dict(map(tuple, rows(properties.name, properties.value))),
+        [tag for (tag,) in rows(tags.value)],
+        [_location(*row) for row in rows(locations.id, locations.value, locations.meta_data, locations.status)],
+    ]
+    return Image(image_id, Status(status), Visibility(visibility), *fields, *hanging)
 
 
 # -- everything but images --

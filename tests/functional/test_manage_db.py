@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
-from sqlalchemy import inspect, make_url, text, update
+from sqlalchemy import Connection, inspect, make_url, text, update
 
 from image_service.errors import Duplicate, RegistryUnavailable
 from image_service.model import Image, Status, new_id, now
@@ -128,6 +129,20 @@ def test_a_user_who_may_not_make_tables_is_told_so(mariadb: MariaDB, tmp_path: P
     assert "CREATE command denied to user 'reader'" in done.stderr
     assert "Traceback" not in done.stderr
     assert "readers-word" not in done.stderr
+
+
+def test_a_step_whose_connection_breaks_is_told_so_and_goes_on_later(mariadb: MariaDB) -> None:
+    database = Database(mariadb.new_database())
+
+    def break_off(connection: Connection, revision: str) -> None:
+        mariadb.execute(f"KILL {connection.exec_driver_sql('SELECT CONNECTION_ID()').scalar_one()}")
+        upgrade(connection, revision)
+
+    upgrade = schema._upgrade
+    with patch.object(schema, "_upgrade", break_off), pytest.raises(RegistryUnavailable, match=r"The database failed: .*Lost"):
+        schema.sync(database)
+    assert schema.sync(database)
+    database.close()
 
 
 def test_an_interrupted_first_run_is_finished(mariadb: MariaDB) -> None:

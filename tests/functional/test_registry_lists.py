@@ -52,6 +52,7 @@ async def test_filters_that_there_are_not(registry: Registry) -> None:
         {"one_of": {"nonsense": ("x",)}},
         {"times": (TimeFilter("created_at", "like", now()),)},
         {"sort": (SortKey("nonsense"),)},
+        {"sort": (SortKey("min_disk"),)},
         {"marker": new_id()},
     ]
     for query in bad:
