@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.functional.running import BIN, PATIENCE, Running, eventually, running
-from tests.functional.test_running import SlowUpload
+from tests.functional.slow_clients import SlowUpload
 from tests.ports import free_port
 
 

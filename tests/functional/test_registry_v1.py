@@ -1,79 +1,20 @@
-"""The registry API v1 (contract part B) as lists of requests, and the wall around the calls of image-api."""
+"""The registry API v1 (contract part B) as lists of requests."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
-from image_service.errors import NotFound, RegistryUnavailable
-from image_service.model import Image, Status, Visibility, new_id
-from image_service.registry.client import RemoteRegistry
-from image_service.registry.database import DatabaseRegistry
-from image_service.registry.interface import ImageQuery
-from tests.functional.registries import SECRET, migrated, served
+from tests.functional.registries import migrated
+from tests.functional.registry_v1 import NOBODY, Client, run
 
-NOBODY = "11111111-2222-3333-4444-555555555555"
 FULL_KEYS = {
     *("id", "name", "status", "size", "virtual_size", "disk_format", "container_format", "checksum", "min_disk"),
     *("min_ram", "is_public", "protected", "deleted", "owner", "created_at", "updated_at", "deleted_at"),
     *("properties", "location", "location_data"),
 }
-
-
-@dataclass
-class Answer:
-    """What came back."""
-
-    status: int
-    headers: Any
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-@dataclass
-class Client:
-    """Talks to one registry."""
-
-    session: aiohttp.ClientSession
-    address: str
-
-    async def ask(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
-        """``body``: bytes as they are, anything else as JSON. Underscores in header names are dashes."""
-        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self.session.request(method, self.address + path, data=data, headers=named) as response:
-            return Answer(response.status, response.headers, await response.read())
-
-    async def image(self, **values: object) -> dict[str, Any]:
-        """Register one."""
-        answer = await self.ask("POST", "/images", {"image": {"status": "queued", **values}})
-        assert answer.status == 200, answer.body
-        image: dict[str, Any] = answer.json["image"]
-        return image
-
-
-Test = Callable[[Client], Awaitable[None]]
-
-
-def run(url: str, test: Test, flavor: str = "") -> None:
-    """``test`` against an empty registry on ``url``."""
-
-    async def body() -> None:
-        async with served(DatabaseRegistry(url), flavor) as address, aiohttp.ClientSession() as session:
-            await test(Client(session, address))
-
-    asyncio.run(body())
 
 
 @pytest.fixture
@@ -403,118 +344,3 @@ def test_who_may_do_what(url: str) -> None:
         assert [image["id"] for image in listed] == [public["id"]]
 
     run(url, test, "trusted-auth")
-
-
-# -- the calls of image-api ---------------------------------------------------------------------------------------------
-
-
-def test_the_calls_want_the_secret(url: str) -> None:
-    async def test(client: Client) -> None:
-        body = {"image_id": NOBODY}
-        for given in ({}, {"X_Registry_Secret": ""}, {"X_Registry_Secret": SECRET[:-1]}, {"X_Registry_Secret": "ü"}):
-            answer = await client.ask("POST", "/internal/get_image", body, **given)
-            assert (answer.status, answer.json["code"]) == (401, "NotAuthenticated"), given
-        right = {"X_Registry_Secret": SECRET}
-        answer = await client.ask("POST", "/internal/get_image", body, **right)
-        assert (answer.status, answer.json["code"]) == (404, "NotFound")
-        for path, wrong, status in (
-            ("/internal/close", {}, 404),
-            ("/internal/_read", {}, 404),
-            ("/internal/get_image", {}, 400),
-            ("/internal/get_image", {"image_id": 5}, 400),
-            ("/internal/get_image", {"image_id": "x", "more": 1}, 400),
-            ("/internal/get_image", b"{", 400),
-            ("/internal/list_images", {"query": {"sort": [{"column": 5}]}}, 400),
-            ("/internal/list_images", {"query": {"nonsense": 1}}, 400),
-        ):
-            answer = await client.ask("POST", path, wrong, **right)
-            assert answer.status == status, (path, wrong, answer.body)
-
-    run(url, test)
-
-
-def test_a_client_with_the_wrong_secret_is_told_to_ask_the_operator(url: str) -> None:
-    async def test(client: Client) -> None:
-        registry = RemoteRegistry(client.address, "00" * 32)
-        with pytest.raises(RegistryUnavailable, match="operator"):
-            await registry.get_image(NOBODY)
-        await registry.aclose()
-
-    run(url, test)
-
-
-def test_the_request_id_goes_along(url: str, caplog: pytest.LogCaptureFixture) -> None:
-    from image_service import log
-
-    async def test(client: Client) -> None:
-        async def seen(_session: object, _context: object, parameters: aiohttp.TraceRequestEndParams) -> None:
-            ids.append(parameters.response.headers["X-Openstack-Request-Id"])
-
-        ids: list[str] = []
-        registry = RemoteRegistry(client.address, SECRET)
-        trace = aiohttp.TraceConfig()
-        trace.on_request_end.append(seen)
-        trace.freeze()
-        registry._session.trace_configs.append(trace)
-        log.request_id.set("req-of-the-api")
-        with pytest.raises(NotFound):
-            await registry.get_image(NOBODY)
-        await registry.aclose()
-        assert ids == ["req-of-the-api"]
-
-    caplog.set_level(logging.INFO)
-    run(url, test)
-
-
-def test_a_registry_that_is_not_there_is_unavailable() -> None:
-    async def body() -> None:
-        server = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        registry = RemoteRegistry(f"http://127.0.0.1:{port}", SECRET)
-        for _ in range(2):
-            # First somebody who hangs up, then nobody.
-            for call in (registry.get_image(NOBODY), registry.create_image(Image(id=new_id()))):
-                with pytest.raises(RegistryUnavailable):
-                    await call
-            server.close()
-            await server.wait_closed()
-        await registry.aclose()
-
-    asyncio.run(body())
-
-
-def test_a_read_that_broke_is_asked_again_and_a_write_is_not(url: str) -> None:
-    """A server that hangs up after each second request was read: reads come through, a write is not done twice."""
-    seen: list[bytes] = []
-
-    async def body() -> None:
-        async with served(DatabaseRegistry(url)) as address:
-            port = int(address.rpartition(":")[2])
-
-            async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-                payload = await reader.readexactly(length)
-                seen.append(head.split(b" ")[1])
-                if len(seen) % 2:
-                    there, back = await asyncio.open_connection("127.0.0.1", port)
-                    back.write(head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + payload)
-                    answer = await there.read()
-                    back.close()
-                    if len(seen) > 1:
-                        writer.write(answer)
-                writer.close()
-
-            server = await asyncio.start_server(relay, "127.0.0.1", 0)
-            registry = RemoteRegistry(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", SECRET)
-            # Done, but the answer is lost: nobody may do it again.
-            with pytest.raises(RegistryUnavailable):
-                await registry.create_image(Image(id=NOBODY, visibility=Visibility.PUBLIC, status=Status.ACTIVE))
-            assert seen == [b"/internal/create_image"]
-            assert [image.id for image in await registry.list_images(ImageQuery())] == [NOBODY]
-            assert seen == [b"/internal/create_image", b"/internal/list_images", b"/internal/list_images"]
-            await registry.aclose()
-            server.close()
-            await server.wait_closed()
-
-    asyncio.run(body())

@@ -1,123 +1,26 @@
-"""What is put right after a crash, against a real registry and real files: the sweep, image-scrubber, verify."""
+"""What is put right after a crash, against a real registry and real files."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import sqlite3
-import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from image_service import config
-from image_service.model import Image, Location, Status, UploadKind, UploadLease, new_id
+from image_service.model import Image, Location, Status, UploadKind, new_id
 from image_service.operations import sweep, uploads
 from image_service.operations.service import Service
-from image_service.operations.verify import verify
-from image_service.registry.database import DatabaseRegistry
 from image_service.registry.interface import ImageChange
 from image_service.store.filesystem import FilesystemStore
 from image_service.store.interface import StoreWriter
 from image_service.store.stores import Stores
-from tests.functional.registries import migrated
+from tests.functional.house import DATA, House, Rooms, litter
 from tests.functional.running import eventually
-
-DATA = os.urandom(300_000)
-OLD = 3600.0
-
-
-@dataclass
-class House:
-    """A registry and one file store in ``folder``, and how to get them into every state that a crash can leave."""
-
-    folder: Path
-    url: str
-
-    @property
-    def images(self) -> Path:
-        return self.folder / "images"
-
-    def files(self) -> set[str]:
-        return set(os.listdir(self.images))
-
-    def age(self, seconds: float = OLD) -> None:
-        """Make every file look as old as that."""
-        moment = time.time() - seconds
-        for name in self.files():
-            os.utime(self.images / name, (moment, moment))
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[Rooms]:
-        registry = DatabaseRegistry(self.url)
-        store = FilesystemStore("file", [(self.images, 0)])
-        try:
-            yield Rooms(registry, Stores([store], "file"), store)
-        finally:
-            await registry.aclose()
-            await store.close()
-
-    def run(self, work: Callable[[Rooms], Awaitable[None]]) -> None:
-        async def body() -> None:
-            async with self.open() as rooms:
-                await work(rooms)
-
-        asyncio.run(body())
-
-
-@dataclass
-class Rooms:
-    registry: DatabaseRegistry
-    stores: Stores
-    store: FilesystemStore
-
-    async def queued(self, kind: UploadKind = UploadKind.V2) -> UploadLease:
-        """A new image with a lease on it, as an upload takes it; its size is the declared one."""
-        image = Image(new_id(), disk_format="raw", container_format="bare", size=len(DATA), checksum="0" * 32)
-        await self.registry.create_image(image)
-        lease = UploadLease(image.id, new_id(), kind, "file")
-        await self.registry.begin_upload(lease, from_status={Status.QUEUED})
-        return lease
-
-    async def half(self, lease: UploadLease) -> StoreWriter:
-        """Half of the bytes in the part file."""
-        writer = await self.store.begin(lease.image_id, lease.upload_id, None)
-        await writer.write(DATA[:1000])
-        return writer
-
-    async def active(self) -> Image:
-        """A whole image."""
-        lease = await self.queued()
-        writer = await self.store.begin(lease.image_id, lease.upload_id, None)
-        await writer.write(DATA)
-        stored = await writer.commit()
-        values: dict[str, str | int | bool | None] = {
-            "status": Status.ACTIVE,
-            "size": len(DATA),
-            "checksum": hashlib.md5(DATA, usedforsecurity=False).hexdigest(),
-            "os_hash_algo": "sha256",
-            "os_hash_value": hashlib.sha256(DATA).hexdigest(),
-        }
-        change = ImageChange(values, locations=[Location(stored.url)])
-        image = await self.registry.end_upload(lease.image_id, lease.upload_id, change)
-        assert image is not None
-        return image
-
-    async def status(self, image_id: str) -> Status:
-        return (await self.registry.get_image(image_id, include_deleted=True)).status
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    (tmp_path / "images").mkdir()
-    return House(tmp_path, migrated(f"sqlite:///{tmp_path}/registry.db"))
-
 
 # -- an upload that is cut while the registry decides ----------------------------------------------------------
 
@@ -297,31 +200,6 @@ def test_a_folder_that_is_away_fails_and_is_tried_again(house: House) -> None:
 # -- bytes and images that lost each other -------------------------------------------------------------------
 
 
-async def litter(house: House, rooms: Rooms) -> tuple[set[str], set[str]]:
-    """Names of files that must stay and of files that must go."""
-    kept = {(await rooms.active()).id for _ in range(3)}
-    whole = max(kept)
-    for status in (Status.DEACTIVATED, Status.PENDING_DELETE, Status.DELETED):
-        image = await rooms.active()
-        await rooms.registry.update_image(image.id, ImageChange({"status": status}))
-        kept.add(image.id)
-    running = await rooms.queued()
-    await rooms.half(running)
-    kept |= {f".{running.image_id}.{running.upload_id}.part", "README"}
-    (house.images / "README").write_text("not ours")
-    queued, gone = Image(new_id()), await rooms.active()
-    await rooms.registry.create_image(queued)
-    await rooms.registry.delete_image(gone.id)
-    orphans = {queued.id, gone.id, new_id(), f".{new_id()}.{new_id()}.part", f".{whole}.{new_id()}.part"}
-    for name in orphans:
-        (house.images / name).write_bytes(b"orphan")
-    house.age()
-    fresh = {new_id(), f".{new_id()}.{new_id()}.part"}
-    for name in fresh:
-        (house.images / name).write_bytes(b"too young to tell")
-    return kept | fresh, orphans
-
-
 def test_orphans(house: House) -> None:
     async def work(rooms: Rooms) -> None:
         kept, orphans = await litter(house, rooms)
@@ -363,143 +241,3 @@ def test_lost_bytes_are_told_and_nothing_is_changed(house: House) -> None:
             assert await rooms.registry.get_image(image.id) == image
 
     house.run(work)
-
-
-# -- verify --------------------------------------------------------------------------------------------------
-
-
-def test_verify(house: House) -> None:
-    async def work(rooms: Rooms) -> None:
-        good, flipped, cut, gone = [await rooms.active() for _ in range(4)]
-        data = bytearray(DATA)
-        data[12345] ^= 1
-        (house.images / flipped.id).write_bytes(data)
-        os.truncate(house.images / cut.id, 10)
-        (house.images / gone.id).unlink()
-        problems = {v.image.id: v.problem or "" async for v in verify(rooms.registry, rooms.stores)}
-        assert problems[good.id] == ""
-        assert "checksum is" in problems[flipped.id]
-        assert "os_hash_value is" in problems[flipped.id]
-        assert "size is 10, should be 300000" in problems[cut.id]
-        assert "not in the store" in problems[gone.id]
-
-    house.run(work)
-
-
-def test_verify_a_sample(house: House) -> None:
-    async def work(rooms: Rooms) -> None:
-        for _ in range(40):
-            await rooms.active()
-        seen = [verdict async for verdict in verify(rooms.registry, rooms.stores, 0.5)]
-        assert 0 < len(seen) < 40
-
-    house.run(work)
-
-
-@pytest.mark.parametrize("broken", [False, True])
-def test_verify_command(house: House, broken: bool) -> None:
-    made: list[str] = []
-
-    async def work(rooms: Rooms) -> None:
-        made.extend([(await rooms.active()).id for _ in range(2)])
-
-    house.run(work)
-    if broken:
-        os.truncate(house.images / made[0], 10)
-    code, said = run(house, "image-manage", "verify")
-    assert code == (1 if broken else 0)
-    assert (f"BROKEN {made[0]} in store file: size is 10, should be 300000" in said) is broken
-    assert ("2 verified: 1 good, 1 broken" if broken else "2 verified: 2 good, 0 broken") in said
-    assert run(house, "image-manage", "verify", "--sample", "100%")[0] == code
-
-
-@pytest.mark.parametrize("share", ["0%", "101%", "some", "-1%"])
-def test_verify_bad_usage(house: House, share: str) -> None:
-    assert run(house, "image-manage", "verify", f"--sample={share}")[0] == 2
-
-
-# -- the commands --------------------------------------------------------------------------------------------
-
-
-def command(house: House, *arguments: str) -> list[str]:
-    conf = house.folder / "glance-api.conf"
-    conf.write_text(
-        f"[DEFAULT]\nupload_lease = 60\nwakeup_time = 1\n[database]\nconnection = {house.url}\n"
-        f"[glance_store]\nfilesystem_store_datadir = {house.images}\n"
-    )
-    program, *rest = arguments
-    return [str(Path(sys.executable).parent / program), "--config-file", str(conf), *rest]
-
-
-def run(house: House, *arguments: str) -> tuple[int, str]:
-    done = subprocess.run(command(house, *arguments), capture_output=True, text=True, check=False, timeout=60)
-    return done.returncode, done.stdout
-
-
-def test_scrubber(house: House) -> None:
-    kept: set[str] = set()
-    orphans: set[str] = set()
-    marked: list[str] = []
-
-    async def work(rooms: Rooms) -> None:
-        kept_here, orphans_here = await litter(house, rooms)
-        image = await rooms.active()
-        await rooms.registry.update_image(image.id, ImageChange({"status": Status.PENDING_DELETE}))
-        house.age()
-        marked.append(image.id)
-        kept.update(kept_here)
-        orphans.update(orphans_here)
-
-    house.run(work)
-    before = house.files()
-    code, said = run(house, "image-scrubber", "--dry-run")
-    assert (code, house.files()) == (0, before)
-    assert f"would have removed image {marked[0]}" in said
-    code, said = run(house, "image-scrubber")
-    assert f"removed image {marked[0]}" in said
-    assert said.count("removed orphaned bytes") >= len(orphans)
-    assert code == 0
-    assert not house.files() & orphans
-    assert run(house, "image-scrubber") == (0, "")
-
-
-def test_scrubber_tells_of_lost_data(house: House) -> None:
-    lost: list[str] = []
-
-    async def work(rooms: Rooms) -> None:
-        lost.append((await rooms.active()).id)
-        (house.images / lost[0]).unlink()
-
-    house.run(work)
-    code, said = run(house, "image-scrubber")
-    assert code == 1
-    assert f"LOST DATA of image {lost[0]}" in said
-
-
-def test_scrubber_daemon(house: House) -> None:
-    process = subprocess.Popen(command(house, "image-scrubber", "--daemon"), stdout=subprocess.PIPE, text=True)
-    try:
-        for _ in range(2):
-            name = house.images / new_id()
-            name.write_bytes(b"orphan")
-            house.age()
-            eventually(lambda name=name: not name.exists(), "removed by the daemon")  # type: ignore[misc]
-        process.terminate()
-        said, _ = process.communicate(timeout=30)
-        assert said.count("removed orphaned bytes") == 2
-        assert process.returncode == 0
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.mark.parametrize("arguments", [["--nonsense"], ["extra"]])
-def test_scrubber_bad_usage(house: House, arguments: list[str]) -> None:
-    assert run(house, "image-scrubber", *arguments)[0] == 2
-
-
-def test_scrubber_without_a_database(house: House) -> None:
-    (house.folder / "registry.db").unlink()
-    done = subprocess.run(command(house, "image-scrubber"), capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 1
-    assert "image-manage db sync" in done.stderr

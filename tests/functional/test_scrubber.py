@@ -1,0 +1,155 @@
+"""The commands image-scrubber and image-manage verify, against a real registry and real files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from image_service.model import Status, new_id
+from image_service.operations.verify import verify
+from image_service.registry.interface import ImageChange
+from tests.functional.house import DATA, House, Rooms, litter
+from tests.functional.running import eventually
+
+# -- verify --------------------------------------------------------------------------------------------------
+
+
+def test_verify(house: House) -> None:
+    async def work(rooms: Rooms) -> None:
+        good, flipped, cut, gone = [await rooms.active() for _ in range(4)]
+        data = bytearray(DATA)
+        data[12345] ^= 1
+        (house.images / flipped.id).write_bytes(data)
+        os.truncate(house.images / cut.id, 10)
+        (house.images / gone.id).unlink()
+        problems = {v.image.id: v.problem or "" async for v in verify(rooms.registry, rooms.stores)}
+        assert problems[good.id] == ""
+        assert "checksum is" in problems[flipped.id]
+        assert "os_hash_value is" in problems[flipped.id]
+        assert "size is 10, should be 300000" in problems[cut.id]
+        assert "not in the store" in problems[gone.id]
+
+    house.run(work)
+
+
+def test_verify_a_sample(house: House) -> None:
+    async def work(rooms: Rooms) -> None:
+        for _ in range(40):
+            await rooms.active()
+        seen = [verdict async for verdict in verify(rooms.registry, rooms.stores, 0.5)]
+        assert 0 < len(seen) < 40
+
+    house.run(work)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_verify_command(house: House, broken: bool) -> None:
+    made: list[str] = []
+
+    async def work(rooms: Rooms) -> None:
+        made.extend([(await rooms.active()).id for _ in range(2)])
+
+    house.run(work)
+    if broken:
+        os.truncate(house.images / made[0], 10)
+    code, said = run(house, "image-manage", "verify")
+    assert code == (1 if broken else 0)
+    assert (f"BROKEN {made[0]} in store file: size is 10, should be 300000" in said) is broken
+    assert ("2 verified: 1 good, 1 broken" if broken else "2 verified: 2 good, 0 broken") in said
+    assert run(house, "image-manage", "verify", "--sample", "100%")[0] == code
+
+
+@pytest.mark.parametrize("share", ["0%", "101%", "some", "-1%"])
+def test_verify_bad_usage(house: House, share: str) -> None:
+    assert run(house, "image-manage", "verify", f"--sample={share}")[0] == 2
+
+
+# -- the commands --------------------------------------------------------------------------------------------
+
+
+def command(house: House, *arguments: str) -> list[str]:
+    conf = house.folder / "glance-api.conf"
+    conf.write_text(
+        f"[DEFAULT]\nupload_lease = 60\nwakeup_time = 1\n[database]\nconnection = {house.url}\n"
+        f"[glance_store]\nfilesystem_store_datadir = {house.images}\n"
+    )
+    program, *rest = arguments
+    return [str(Path(sys.executable).parent / program), "--config-file", str(conf), *rest]
+
+
+def run(house: House, *arguments: str) -> tuple[int, str]:
+    done = subprocess.run(command(house, *arguments), capture_output=True, text=True, check=False, timeout=60)
+    return done.returncode, done.stdout
+
+
+def test_scrubber(house: House) -> None:
+    kept: set[str] = set()
+    orphans: set[str] = set()
+    marked: list[str] = []
+
+    async def work(rooms: Rooms) -> None:
+        kept_here, orphans_here = await litter(house, rooms)
+        image = await rooms.active()
+        await rooms.registry.update_image(image.id, ImageChange({"status": Status.PENDING_DELETE}))
+        house.age()
+        marked.append(image.id)
+        kept.update(kept_here)
+        orphans.update(orphans_here)
+
+    house.run(work)
+    before = house.files()
+    code, said = run(house, "image-scrubber", "--dry-run")
+    assert (code, house.files()) == (0, before)
+    assert f"would have removed image {marked[0]}" in said
+    code, said = run(house, "image-scrubber")
+    assert f"removed image {marked[0]}" in said
+    assert said.count("removed orphaned bytes") >= len(orphans)
+    assert code == 0
+    assert not house.files() & orphans
+    assert run(house, "image-scrubber") == (0, "")
+
+
+def test_scrubber_tells_of_lost_data(house: House) -> None:
+    lost: list[str] = []
+
+    async def work(rooms: Rooms) -> None:
+        lost.append((await rooms.active()).id)
+        (house.images / lost[0]).unlink()
+
+    house.run(work)
+    code, said = run(house, "image-scrubber")
+    assert code == 1
+    assert f"LOST DATA of image {lost[0]}" in said
+
+
+def test_scrubber_daemon(house: House) -> None:
+    process = subprocess.Popen(command(house, "image-scrubber", "--daemon"), stdout=subprocess.PIPE, text=True)
+    try:
+        for _ in range(2):
+            name = house.images / new_id()
+            name.write_bytes(b"orphan")
+            house.age()
+            eventually(lambda name=name: not name.exists(), "removed by the daemon")  # type: ignore[misc]
+        process.terminate()
+        said, _ = process.communicate(timeout=30)
+        assert said.count("removed orphaned bytes") == 2
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("arguments", [["--nonsense"], ["extra"]])
+def test_scrubber_bad_usage(house: House, arguments: list[str]) -> None:
+    assert run(house, "image-scrubber", *arguments)[0] == 2
+
+
+def test_scrubber_without_a_database(house: House) -> None:
+    (house.folder / "registry.db").unlink()
+    done = subprocess.run(command(house, "image-scrubber"), capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "image-manage db sync" in done.stderr
