@@ -183,9 +183,7 @@ def start(port: int) -> subprocess.Popen[bytes]:
             raise SystemExit(f"The database could not be prepared; the log's end:\n{log_end()}")
         # In a session of its own Ctrl-C does not reach it: this script ends it in order.
         command: list[str | Path] = [BIN / "image-api", "--config-file", CONF]
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     PID.write_text(f"{process.pid}\n")
     until = time.monotonic() + START_TIMEOUT
     while not Service(port).ready():
