@@ -62,11 +62,10 @@ async def answer_v2(registry: Registry, context: RequestContext, image: Image, m
     """What the member itself says (or an administrator for it): accepted, rejected, pending. The owner may not."""
     if image.visibility is not Visibility.SHARED or policy.owns(context, image):
         raise Forbidden("Only the member itself may accept or reject an image, and only a shared one.")
-    member = await show_v2(registry, context, image, member_id)
+    await show_v2(registry, context, image, member_id)
     if not isinstance(status, str) or status not in list(MemberStatus):
         raise InvalidValue(f"The status of a member is one of {', '.join(MemberStatus)}.")
-    member.status = MemberStatus(status)
-    return await registry.update_member(member)
+    return await registry.update_member(image.id, member_id, status=MemberStatus(status))
 
 
 async def remove_v2(registry: Registry, context: RequestContext, image: Image, member_id: str) -> None:
@@ -86,13 +85,10 @@ async def put_v1(
     """Add a member, or change ``can_share`` of one (None: false for a new one, unchanged for an old one)."""
     await policy.require_sharing_v1(context, image, registry)
     check_member_id(member_id)
-    member = await registry.get_member(image.id, member_id)
-    if member is None:
-        member = Member(image.id, member_id, bool(can_share))
-        await registry.create_member(member, most=most)
+    if await registry.get_member(image.id, member_id) is None:
+        await registry.create_member(Member(image.id, member_id, bool(can_share)), most=most)
     elif can_share is not None:
-        member.can_share = can_share
-        await registry.update_member(member)
+        await registry.update_member(image.id, member_id, can_share=can_share)
 
 
 async def replace_v1(

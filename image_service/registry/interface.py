@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from image_service.model import Image, Location, Member, Status, UploadLease
+from image_service.model import Image, Location, Member, MemberStatus, Status, UploadLease
 
 SORT_KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at")
 
@@ -191,8 +191,10 @@ class Registry(ABC):
         """
 
     @abstractmethod
-    async def update_member(self, member: Member) -> Member:
-        """Write ``can_share`` and ``status``. ``NotFound``."""
+    async def update_member(
+        self, image_id: str, member_id: str, *, can_share: bool | None = None, status: MemberStatus | None = None
+    ) -> Member:
+        """Write what is given, and that alone: one shares while another answers. ``NotFound``."""
 
     @abstractmethod
     async def replace_members(self, image_id: str, members: Sequence[Member]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, astuple, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, Integer, Table, delete, func, insert, or_, se
 from sqlalchemy.exc import IntegrityError
 
 from image_service.errors import Duplicate, InvalidValue, NotFound, WrongStatus, require_count
-from image_service.model import Image, Location, Member, Status, UploadLease, new_id, now
+from image_service.model import Image, Location, Member, MemberStatus, Status, UploadLease, new_id, now
 from image_service.registry import tables
 from image_service.registry.interface import ImageChange
 from image_service.registry.queries import find_image, get_member, lease_of, list_members, not_found
@@ -292,11 +293,13 @@ def _insert_member(connection: Connection, member: Member) -> Member:
     return member
 
 
-def update_member(connection: Connection, member: Member) -> Member:
-    """Write ``can_share`` and ``status``; the creation date is the database's."""
-    changed = update(IMAGE_MEMBERS).where(*_member_key(member.image_id, member.member_id))
-    connection.execute(changed.values(can_share=member.can_share, status=member.status, updated_at=now()))
-    found = get_member(connection, member.image_id, member.member_id)
+def update_member(
+    connection: Connection, image_id: str, member_id: str, *, can_share: bool | None = None, status: MemberStatus | None = None
+) -> Member:
+    """Write ``can_share``, ``status``, or both."""
+    given = {name: value for name, value in (("can_share", can_share), ("status", status)) if value is not None}
+    connection.execute(update(IMAGE_MEMBERS).where(*_member_key(image_id, member_id)).values(updated_at=now(), **given))
+    found = get_member(connection, image_id, member_id)
     if found is None:
         raise NotFound("Membership could not be found.")
     return found
@@ -313,9 +316,8 @@ def replace_members(connection: Connection, image_id: str, members: Sequence[Mem
         if name not in present:
             _insert_member(connection, replace(member, image_id=image_id))
         elif present[name].can_share != member.can_share:
-            # Not the status: the member may have answered since it was read, for that does not lock the image.
-            changed = update(IMAGE_MEMBERS).where(*_member_key(image_id, name))
-            connection.execute(changed.values(can_share=member.can_share, updated_at=now()))
+            with suppress(NotFound):  # it left since it was read, for that does not lock the image
+                update_member(connection, image_id, name, can_share=member.can_share)
 
 
 def delete_member(connection: Connection, image_id: str, member_id: str) -> None:

@@ -29,13 +29,16 @@ async def test_members(registry: Registry) -> None:
     assert await registry.list_members(image_id) == [first, second]
     assert await registry.get_member(image_id, "p1") == first
     assert [member.image_id for member in await registry.list_shared("p1")] == [image_id, other]
-    changed = await registry.update_member(Member(image_id, "p1", status=MemberStatus.ACCEPTED))
-    assert (changed.can_share, changed.status, changed.created_at) == (False, MemberStatus.ACCEPTED, first.created_at)
-    assert changed.updated_at > first.updated_at
+    answered = await registry.update_member(image_id, "p1", status=MemberStatus.ACCEPTED)
+    assert (answered.can_share, answered.status, answered.created_at) == (True, MemberStatus.ACCEPTED, first.created_at)
+    assert answered.updated_at > first.updated_at
+    changed = await registry.update_member(image_id, "p1", can_share=False)
+    assert (changed.can_share, changed.status) == (False, MemberStatus.ACCEPTED)
+    assert await registry.get_member(image_id, "P1") == second
     assert await registry.get_member(image_id, "p1") == changed
     await registry.delete_member(image_id, "p1")
     assert await registry.get_member(image_id, "p1") is None
-    for call in (registry.delete_member(image_id, "p1"), registry.update_member(Member(image_id, "p1"))):
+    for call in (registry.delete_member(image_id, "p1"), registry.update_member(image_id, "p1", can_share=True)):
         with pytest.raises(NotFound):
             await call
 
@@ -83,7 +86,7 @@ def test_members_who_answer_or_leave_while_members_are_replaced(mariadb: MariaDB
             replacing = asyncio.create_task(registry.replace_members(image_id, [Member(image_id, "answers", can_share=True)]))
             waits = "SELECT 1 FROM information_schema.innodb_lock_waits"
             await asyncio.to_thread(eventually, lambda: mariadb.execute(waits), "members were read, and the one is waited for")
-            await registry.update_member(Member(image_id, "answers", status=MemberStatus.ACCEPTED))
+            await registry.update_member(image_id, "answers", status=MemberStatus.ACCEPTED)
             leaving.exec_driver_sql("COMMIT")
         await replacing
         [member] = await registry.list_members(image_id)
