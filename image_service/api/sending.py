@@ -11,7 +11,7 @@ from urllib.parse import quote
 from aiohttp import ETag, web
 
 from image_service.api.call import Call
-from image_service.errors import ClientDisconnected, DataMissing, PreconditionFailed
+from image_service.errors import ClientDisconnected, DataMissing, ImageServiceError, PreconditionFailed, StoreUnavailable
 from image_service.model import Image
 from image_service.operations.downloads import Bytes
 
@@ -29,33 +29,50 @@ async def send(call: Call, data: Bytes, headers: dict[str, str], part: range | N
     if part:
         response.headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{data.size}"
     try:
-        await (_send_file if data.path else _send_stream)(call.request, response, data, offset, length)
-    except (ConnectionError, TimeoutError) as error:  # That is no error of ours.
-        raise ClientDisconnected("The client went away during the download.") from error
+        if await (_send_file if data.path else _send_stream)(call.request, response, data, offset, length) != length:
+            raise StoreUnavailable(f"The data of image {call.params['image_id']} ended too early.")
+        await response.write_eof()
+    except BaseException as error:
+        # Whatever is written after a part of the bytes, the client would take for the rest of them.
+        if response.prepared and call.request.transport is not None:
+            call.request.transport.close()
+        if isinstance(error, OSError):
+            raise _explained(error) from error
+        raise
     return response
 
 
-async def _send_file(request: web.Request, response: web.StreamResponse, data: Bytes, offset: int, length: int) -> None:
-    """Let the kernel copy from the file to the socket; the file is open before the answer begins, so a delete does not cut it."""
-    try:
-        file = open(data.path or "", "rb")  # noqa: SIM115, ASYNC230 - opening a local file is one short system call
-    except FileNotFoundError:
-        raise DataMissing("The data of this image are missing from the store.") from None
-    with file:
+def _explained(error: OSError) -> ImageServiceError:
+    """What ended a download."""
+    if isinstance(error, FileNotFoundError):
+        return DataMissing("The data of this image are missing from the store.")
+    if isinstance(error, (ConnectionError, TimeoutError)):  # That is no error of ours.
+        return ClientDisconnected("The client went away during the download.")
+    return StoreUnavailable(f"The store cannot read this image: {error.strerror}. Tell the administrator.")
+
+
+async def _send_file(request: web.Request, response: web.StreamResponse, data: Bytes, offset: int, length: int) -> int:
+    """Let the kernel copy from the file to the socket; the file is open before the answer begins, so a delete does not cut it.
+
+    The bytes that were sent.
+    """
+    with open(data.path or "", "rb") as file:  # noqa: ASYNC230 - opening a local file is one short system call
         await response.prepare(request)
-        if length and request.transport is not None:
-            await asyncio.get_running_loop().sendfile(request.transport, file, offset, length)
-        await response.write_eof()
+        if request.transport is None or request.transport.is_closing():
+            raise ConnectionResetError
+        return await asyncio.get_running_loop().sendfile(request.transport, file, offset, length) if length else 0
 
 
-async def _send_stream(request: web.Request, response: web.StreamResponse, data: Bytes, offset: int, length: int) -> None:
+async def _send_stream(request: web.Request, response: web.StreamResponse, data: Bytes, offset: int, length: int) -> int:
     chunks = aiter(data.store.read(data.url, offset, length))
-    first = await anext(chunks, b"")  # What cannot be read at all is still an error with a status.
+    chunk = await anext(chunks, b"")  # What cannot be read at all is still an error with a status.
     await response.prepare(request)
-    await response.write(first)
-    async for chunk in chunks:
+    sent = 0
+    while chunk:
         await response.write(chunk)
-    await response.write_eof()
+        sent += len(chunk)
+        chunk = await anext(chunks, b"")
+    return sent
 
 
 # -- conditions --
@@ -63,7 +80,8 @@ async def _send_stream(request: web.Request, response: web.StreamResponse, data:
 
 def not_modified(request: web.BaseRequest, image: Image) -> bool:
     """Does the client have these bytes already (``If-None-Match``)? ``PreconditionFailed`` when ``If-Match`` does not hold."""
-    if request.if_match is not None and not _matches(request.if_match, image.checksum):
+    strong = None if request.if_match is None else tuple(tag for tag in request.if_match if not tag.is_weak)
+    if strong is not None and not _matches(strong, image.checksum):
         raise PreconditionFailed("The image does not have the ETag that If-Match asks for.")
     return request.if_none_match is not None and _matches(request.if_none_match, image.checksum)
 

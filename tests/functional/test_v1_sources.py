@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import uuid
 from collections.abc import Iterator
 
@@ -49,6 +50,16 @@ def test_a_location_is_active_at_once_and_read_from_there(service: Service, web:
     assert (answer.status, answer.body, answer.headers["content-length"]) == (200, DATA, "64")
     assert "etag" not in answer.headers
     assert files_of(service, image["id"]) == []
+
+
+@pytest.mark.parametrize("path", ["/v1/images/{}", "/v2/images/{}/file"])
+def test_a_location_that_breaks_off_is_no_whole_image(service: Service, web: Web, path: str) -> None:
+    """Not even with the answer to an error in the place of the rest."""
+    image = make(service, location=web.url("/cut"), **RAW)
+    with pytest.raises(http.client.IncompleteRead) as cut:
+        service.ask("GET", path.format(image["id"]))
+    assert cut.value.partial == DATA[:10]
+    eventually(lambda: "stopped in the middle" in service.log, "the log says why")
 
 
 def test_a_location_is_never_shown(service: Service, web: Web) -> None:

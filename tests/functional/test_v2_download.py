@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
+import http.client
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.functional.running import eventually
+from image_service.api import sending
+from image_service.errors import StoreUnavailable
+from tests.functional.running import PATIENCE, eventually
 from tests.functional.service import Service
 from tests.functional.v2 import ADMIN, A, B, download, patch
 
@@ -182,6 +188,23 @@ def test_lost_data_are_an_error_with_a_message_and_a_line_in_the_log(
     assert "missing from the store" in answer.text
     assert str(service.images) not in answer.text
     eventually(lambda: f"LOST DATA: image {image['id']}" in service.log, "the loss is logged")
+
+
+def test_a_file_that_is_cut_during_its_download_is_no_whole_image(embedded: Service) -> None:
+    image = embedded.image(bytes(32 << 20))
+    connection = http.client.HTTPConnection("127.0.0.1", embedded.port, timeout=PATIENCE)
+    with contextlib.closing(connection):
+        connection.request("GET", f"/v2/images/{image['id']}/file")
+        answer = connection.getresponse()
+        os.truncate(embedded.images / image["id"], 0)
+        with pytest.raises(http.client.IncompleteRead):
+            answer.read()
+    eventually(lambda: f"image {image['id']} ended too early" in embedded.log, "the log says why")
+
+
+def test_a_file_that_cannot_be_read_is_an_error_that_tells_no_path() -> None:
+    error = sending._explained(PermissionError(errno.EACCES, "Permission denied", "/var/lib/glance/images/x"))
+    assert (type(error), "Permission denied" in error.message, "/var" in error.message) == (StoreUnavailable, True, False)
 
 
 # -- who may, and when ---------------------------------------------------------------------------------------------------------
