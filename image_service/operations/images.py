@@ -105,6 +105,18 @@ async def to_change(service: Service, context: RequestContext, image_id: str, *,
     return image
 
 
+async def require_marker(registry: Registry, context: RequestContext, marker: str | None, *, v1: bool = False) -> None:
+    """``InvalidValue`` for the marker of a list that the asker may not know of: to him it is not there.
+
+    v1: a deleted image is a good one, for some lists have deleted ones.
+    """
+    if marker is not None and not context.is_admin:
+        try:
+            await policy.require_visible(context, await registry.get_image(marker, include_deleted=v1), registry, v1=v1)
+        except NotFound as error:
+            raise InvalidValue(error.message) from None
+
+
 async def pages(registry: Registry, query: ImageQuery) -> AsyncIterator[list[Image]]:
     """Everything that ``query`` finds, page by page."""
     query = replace(query, limit=_PAGE)

@@ -164,11 +164,13 @@ def require_sharing(context: RequestContext, image: Image) -> None:
 
 async def require_sharing_v1(context: RequestContext, image: Image, registry: Registry) -> None:
     """API v1 and registry: the owner, an administrator and a member with ``can_share`` may share; others get 404 (A.11)."""
-    if context.is_admin or owns(context, image):
+    if context.is_admin:
         return
     if context.project is None:
         raise NotAuthenticated("No authenticated user: who shares an image does it for a project.")
     require_writer(context)
+    if owns(context, image):
+        return
     member = await registry.get_member(image.id, context.project)
     if member is None or not member.can_share:
         raise NotFound("No permission to share that image.")

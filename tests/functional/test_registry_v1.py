@@ -152,9 +152,9 @@ def test_changing(url: str) -> None:
 
         assert (await put({"name": "n"}))["properties"] == {"k": "v"}
         assert (await put({"properties": {"k2": "v2"}}))["properties"] == {"k": "v", "k2": "v2"}
-        assert (await put({"properties": {"k3": "v"}}, purge="True"))["properties"].keys() == {"k", "k2", "k3"}
+        assert (await put({"properties": {"k3": "v"}}, purge="yes"))["properties"].keys() == {"k", "k2", "k3"}
         assert (await put({"properties": {"k4": "v"}}, purge="true"))["properties"] == {"k4": "v"}
-        assert (await put({}, purge="true"))["properties"] == {}
+        assert (await put({}, purge="True"))["properties"] == {}
         same = await put({"created_at": "2001-02-03T04:05:06", "deleted": True, "bogus": 1, "id": image["id"]})
         assert (same["created_at"], same["deleted"]) == (image["created_at"], False)
         assert same["location_data"] == image["location_data"]
@@ -312,6 +312,10 @@ def test_who_may_do_what(url: str) -> None:
         assert (public["owner"], private["owner"]) == ("p1", "p1")
         assert (await new(admin, owner="p9"))["owner"] == "p9"
         assert (await new(admin))["owner"] == "adm"
+        gift: object = {"image": {"owner": "p2"}}
+        given = [(await client.ask("PUT", f"/images/{private['id']}", gift, **who)).json["image"] for who in (mine, admin)]
+        assert [image["owner"] for image in given] == ["p1", "p2"]
+        assert await status("PUT", f"/images/{private['id']}", admin, {"image": {"owner": "p1"}}) == 200
         rename: object = {"image": {"name": "n"}}
         rows: list[tuple[str, str, dict[str, str], object, int]] = [
             ("GET", f"/images/{private['id']}", mine, None, 200),
@@ -324,7 +328,9 @@ def test_who_may_do_what(url: str) -> None:
             ("DELETE", f"/images/{public['id']}", other, None, 403),
             ("DELETE", f"/images/{private['id']}", other, None, 404),
             ("PUT", f"/images/{private['id']}/members/p2", other, None, 404),
+            ("PUT", f"/images/{private['id']}/members/p2", identity("p1", "reader"), None, 403),
             ("PUT", f"/images/{private['id']}/members/p2", mine, None, 204),
+            ("GET", f"/images?marker={NOBODY}", other, None, 400),
             ("GET", f"/images/{private['id']}", other, None, 200),
             ("PUT", f"/images/{private['id']}", other, rename, 404),
             ("PUT", f"/images/{private['id']}/members/p3", other, None, 404),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
 from typing import Any
 
 import pytest
 
 from tests.conftest import running
+from tests.functional.running import PATIENCE
 from tests.functional.service import Answer, Service
 from tests.functional.v1 import DATA, RAW, Headers, files_of, head, identity, listed, make, meta, post, put, unique
 
@@ -165,6 +167,14 @@ def test_only_an_administrator_makes_images_public(trusting: Service) -> None:
     assert put(trusting, image["id"], headers=OWNER, is_public="True").status == 200
 
 
+@pytest.mark.parametrize("name", ["X-User-Id", "X-Project-Id"])
+def test_an_identity_that_is_no_text_is_refused(fronted: Service, name: str) -> None:
+    with socket.create_connection(("127.0.0.1", fronted.port), PATIENCE) as connection:
+        confirmed = b"Host: x\r\nConnection: close\r\nX-Identity-Status: Confirmed\r\nX-Roles: member\r\n"
+        connection.sendall(b"GET /v1/images HTTP/1.1\r\n%s%s: \xff\r\n\r\n" % (confirmed, name.encode()))
+        assert connection.makefile("rb").readline().split()[1] == b"400"
+
+
 @pytest.mark.parametrize("who", [OWNER, ADMIN])
 @pytest.mark.parametrize(("field", "value"), [("size", 63), ("checksum", "a" * 32)])
 def test_nobody_changes_what_the_bytes_of_an_image_are(fronted: Service, who: Headers, field: str, value: object) -> None:
@@ -190,6 +200,14 @@ def test_the_owner_hears_of_a_delete_by_changes_since(trusting: Service) -> None
     assert listed(trusting, query, OTHER) == []
 
 
+def test_a_marker_that_is_not_for_the_askers_eyes_is_not_there(trusting: Service) -> None:
+    image = _image(trusting, "private")
+    statuses = [trusting.ask("GET", f"/v1/images?marker={image['id']}", headers=who).status for who in (OWNER, OTHER, ADMIN)]
+    assert statuses == [200, 400, 200]
+    trusting.ask("DELETE", f"/v1/images/{image['id']}", headers=OWNER)
+    assert listed(trusting, f"marker={image['id']}&changes-since=2001-01-01&name={image['name']}", OWNER) == []
+
+
 def test_a_deactivated_image_is_for_administrators(trusting: Service) -> None:
     image = _image(trusting, "public")
     assert trusting.ask("POST", f"/v2/images/{image['id']}/actions/deactivate", headers=ADMIN).status == 204
@@ -203,6 +221,10 @@ def test_a_reader_may_only_look(fronted: Service) -> None:
     assert post(fronted, headers=reader).status == 403
     assert put(fronted, image["id"], headers=reader, name="x").status == 403
     assert fronted.ask("DELETE", f"/v1/images/{image['id']}", headers=reader).status == 403
+    members = f"/v1/images/{image['id']}/members"
+    assert fronted.ask("PUT", members, {"memberships": [{"member_id": "m"}]}, reader).status == 403
+    assert [fronted.ask(method, f"{members}/m", headers=reader).status for method in ("PUT", "DELETE")] == [403, 403]
+    assert _seen_members(fronted, image, reader) == set()
 
 
 def test_an_id_of_somebody_else_is_taken_but_tells_nothing(trusting: Service) -> None:

@@ -18,7 +18,7 @@ from oslo_config import cfg
 
 from image_service.config_check import without_caches
 from image_service.context import RequestContext
-from image_service.errors import NotAuthenticated
+from image_service.errors import InvalidValue, NotAuthenticated
 
 Authenticator = Callable[[web.BaseRequest], Awaitable[RequestContext]]
 Networks = tuple[IPv4Network | IPv6Network, ...]
@@ -111,6 +111,8 @@ class TrustedAuthenticator:
             sentence = "The request has no confirmed identity. Log in at the service in front."
             return anonymous(self._conf, NotAuthenticated(sentence))
         user, project = headers.get("X-User-Id") or None, headers.get("X-Project-Id") or headers.get("X-Tenant-Id") or None
+        if not f"{user}{project}".isprintable():
+            raise InvalidValue("The identity in the request's headers is no printable UTF-8.")
         roles = frozenset(word.strip().lower() for word in headers.get("X-Roles", "").split(",")) - {""}
         return known(self._conf, user, project, roles)
 

@@ -9,13 +9,13 @@ from aiohttp import web
 from oslo_config import cfg
 
 from image_service.api.call import Call, json_answer
-from image_service.api.parameters import count, page_length, sort_key, time
+from image_service.api.parameters import LARGEST, count, page_length, sort_key, time
 from image_service.api.v1 import headers
 from image_service.context import RequestContext
 from image_service.errors import InvalidValue, MethodNotAllowed
 from image_service.model import Image
-from image_service.operations import policy
-from image_service.registry.interface import ImageQuery, TimeFilter
+from image_service.operations import images, policy
+from image_service.registry.interface import ImageQuery, Registry, TimeFilter
 
 _TEXTS = ("name", "status", "container_format", "disk_format")
 _COUNTS = ("min_ram", "min_disk", "size_min", "size_max")
@@ -35,7 +35,13 @@ async def detail(call: Call) -> web.Response:
 
 async def _page(call: Call) -> list[Image]:
     given = dict(call.request.query.items())  # of a repeated name the last counts
-    return await call.service.registry.list_images(parse(given, call.context, call.conf))
+    return await page(call.service.registry, call.context, parse(given, call.context, call.conf))
+
+
+async def page(registry: Registry, context: RequestContext, query: ImageQuery) -> list[Image]:
+    """What ``query`` finds. ``InvalidValue`` for a marker that the asker may not know of."""
+    await images.require_marker(registry, context, query.marker, v1=True)
+    return await registry.list_images(query)
 
 
 async def no_head(_call: Call) -> Never:
@@ -46,6 +52,8 @@ async def no_head(_call: Call) -> Never:
 def parse(given: Mapping[str, str], context: RequestContext, conf: cfg.ConfigOpts) -> ImageQuery:
     """What a request asks for. ``InvalidValue`` for a value that makes no sense; unknown parameters are ignored."""
     equal: dict[str, str | int | bool | None] = {name: given[name] for name in _TEXTS if name in given}
+    if not given.get("min_disk", "0").isdecimal():  # such a number no image has
+        given = {**given, "min_disk": str(LARGEST)}
     counts = {name: count(name, given[name]) for name in _COUNTS if name in given}
     protected = flag(given, "protected")
     if protected is not None:

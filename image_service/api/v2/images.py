@@ -15,7 +15,7 @@ from image_service.api.call import Call, endpoint, json_answer
 from image_service.api.receiving import read_json
 from image_service.api.v2 import patch as json_patch
 from image_service.api.v2 import query, schemas, wire
-from image_service.errors import Forbidden, InvalidValue, NotFound
+from image_service.errors import Forbidden, InvalidValue
 from image_service.model import Image, Status
 from image_service.operations import images, policy
 
@@ -24,7 +24,7 @@ async def index(call: Call) -> web.Response:
     """``GET /v2/images``: a page, with links to the first and, when it is full, the next one."""
     policy.require_reader(call.context)
     asked = query.parse(call)
-    await _require_marker(call, asked.marker)
+    await images.require_marker(call.service.registry, call.context, asked.marker)
     page = await call.service.registry.list_images(asked)
     answer: dict[str, Any] = {
         "images": [wire.image(call, image) for image in page],
@@ -34,16 +34,6 @@ async def index(call: Call) -> web.Response:
     if page and len(page) == asked.limit:
         answer["next"] = _link(call, page[-1].id)
     return json_answer(answer)
-
-
-async def _require_marker(call: Call, marker: str | None) -> None:
-    """``InvalidValue`` for a marker that the asker may not know of: to him it is not there."""
-    if marker is None or call.context.is_admin:
-        return
-    try:
-        await images.show(call.service, call.context, marker)
-    except NotFound as error:
-        raise InvalidValue(error.message) from None
 
 
 def _link(call: Call, marker: str | None) -> str:

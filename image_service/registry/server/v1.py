@@ -54,7 +54,7 @@ class RegistryV1:
 
     async def _list(self, request: web.Request) -> list[Image]:
         given = dict(request.query.items())  # of a repeated name the last counts
-        return await self._registry.list_images(parse(given, request["context"], self._conf))
+        return await listing.page(self._registry, request["context"], parse(given, request["context"], self._conf))
 
     async def show(self, request: web.Request) -> web.Response:
         """``GET /images/{id}``; an administrator sees deleted ones, too."""
@@ -80,7 +80,9 @@ class RegistryV1:
         # The scrubber of an old Glance moves the status of images that it has deleted.
         deleted = request["context"].is_admin
         image = await self._mine(request, deleted=deleted)
-        change.purge_properties = request.headers.get("X-Glance-Registry-Purge-Props") == "true"
+        change.purge_properties = request.headers.get("X-Glance-Registry-Purge-Props", "").lower() == "true"
+        if not request["context"].is_admin:
+            change.values.pop("owner", None)
         if change.values.get("visibility") is Visibility.SHARED and image.visibility is not Visibility.PUBLIC:
             del change.values["visibility"]  # Not public takes back public, and says nothing to the others.
         try:
@@ -145,7 +147,7 @@ class RegistryV1:
 def parse(given: Mapping[str, str], context: RequestContext, conf: cfg.ConfigOpts) -> ImageQuery:
     """The query of a list (contract A.10, B.3): as in API v1, and ``deleted`` for an administrator. ``InvalidValue``."""
     # A number that is none is a number that no image has.
-    nobodys = {name: str(parameters.LARGEST) for name in ("min_ram", "min_disk") if not given.get(name, "0").isdecimal()}
+    nobodys = {} if given.get("min_ram", "0").isdecimal() else {"min_ram": str(parameters.LARGEST)}
     # A glance-api always says what it wants; who does not gets what a plain user sees.
     asked = listing.parse({"is_public": "true", **given, **nobodys}, context, conf)
     if asked.times:
