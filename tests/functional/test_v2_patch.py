@@ -235,3 +235,12 @@ def test_everything_else_of_an_active_image_changes(service: Service) -> None:
     answer = patch(service, image["id"], [replace("/name", "renamed"), add("/new", "x")])
     assert answer.status == 200
     assert (answer.json["name"], answer.json["new"], answer.json["checksum"]) == ("renamed", "x", image["checksum"])
+
+
+def test_a_property_with_the_name_of_an_attribute_stays(service: Service) -> None:
+    """API v1 makes such properties; API v2 does not see them."""
+    headers = {f"x-image-meta-property-{name}": name for name in ("owner", "name", "foo")}
+    image_id = service.ask("POST", "/v1/images", headers=headers).json["image"]["id"]
+    assert patch(service, image_id, [replace("/foo", "2")]).json["foo"] == "2"
+    shown = service.ask("HEAD", f"/v1/images/{image_id}").headers
+    assert [shown.get(f"x-image-meta-property-{name}") for name in ("owner", "name", "foo")] == ["owner", "name", "2"]

@@ -83,7 +83,9 @@ async def patch(call: Call) -> web.Response:
             raise Forbidden(f"Attribute {step.name} can be only replaced for a queued image.")
     touched = {step.name: attributes[step.name] for step in operations if step.name in attributes}
     attributes |= schemas.check_image(call.service, touched)
-    wanted = wire.with_attributes(replace(image, properties={}), attributes)
+    # API v1 gives properties any name; those that have an attribute's are none here, and stay.
+    unseen = {name: value for name, value in image.properties.items() if name in schemas.BASE}
+    wanted = wire.with_attributes(replace(image, properties=unseen), attributes)
     return json_answer(wire.image(call, await images.change(call.service, call.context, image, wanted)))
 
 
