@@ -47,8 +47,7 @@ async def open_bytes(service: Service, image: Image, prefer: Sequence[str] = ())
         store = place[0]
         return (prefer.index(store.name) if store.name in prefer else len(prefer), -store.weight)
 
-    places = [(service.stores.for_location(location), location) for location in image.locations]
-    for store, location in sorted(places, key=order):
+    for store, location in sorted(service.stores.places(image.locations), key=order):
         found = await _look(store, image, location.url)
         if found is not None:
             return found

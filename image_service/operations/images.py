@@ -6,13 +6,22 @@ Everything takes the :class:`Service` and who asks, and raises the domain's erro
 from __future__ import annotations
 
 import logging
-import uuid
+import re
 from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 
 from image_service import faults
 from image_service.context import RequestContext
-from image_service.errors import DataMissing, Forbidden, InvalidValue, NotFound, ProtectedImage, StoreInUse, WrongStatus
+from image_service.errors import (
+    DataMissing,
+    Forbidden,
+    ImageServiceError,
+    InvalidValue,
+    NotFound,
+    ProtectedImage,
+    StoreUnavailable,
+    WrongStatus,
+)
 from image_service.model import Image, Status, new_id
 from image_service.operations import lifecycle, policy
 from image_service.operations.service import Service
@@ -25,14 +34,13 @@ MAX_NAME = 255
 MAX_INTEGER = 2**31 - 1
 _AMAZON = ("ami", "ari", "aki")
 _PAGE = 200
+_UUID = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 
 
-def require_uuid(image_id: str) -> str:
-    """``image_id`` in lower case with dashes; ``InvalidValue`` when it is no UUID."""
-    try:
-        return str(uuid.UUID(image_id))
-    except ValueError:
-        raise InvalidValue(f"Invalid image id format: {image_id!r} is no UUID.") from None
+def require_uuid(image_id: str) -> None:
+    """``InvalidValue`` when ``image_id`` is no UUID; stores name files after it."""
+    if not _UUID.fullmatch(image_id):
+        raise InvalidValue(f"Invalid image id format: {image_id!r} is no UUID.")
 
 
 def check_attributes(service: Service, image: Image) -> None:
@@ -99,9 +107,13 @@ async def show(service: Service, context: RequestContext, image_id: str, *, v1: 
 
 
 async def to_change(service: Service, context: RequestContext, image_id: str, *, v1: bool = False) -> Image:
-    """The image, if the asker may change it. ``NotFound`` where he may not see it (v1: nor change it), else ``Forbidden``."""
+    """The image, if the asker may change it. ``NotFound`` where he may not see it (v1: nor change it), else ``Forbidden``, also
+    when it waits to be deleted: a change would put that off.
+    """
     image = await show(service, context, image_id, v1=v1, deleted=v1)
     policy.require_change(context, image, v1=v1)
+    if image.status is Status.PENDING_DELETE:
+        raise Forbidden("Forbidden to update or delete a pending_delete image.")
     return image
 
 
@@ -178,12 +190,10 @@ async def delete(service: Service, image: Image) -> Image:
     """Delete an image (from :func:`to_change`): the status first, then the bytes, then the row (contract A.12).
 
     A crash in between is finished by the sweep. When the store refuses, the old status is put back. Errors: ``ProtectedImage``,
-    ``Forbidden`` (pending_delete), ``NotFound``, ``StoreInUse``.
+    ``NotFound``, ``StoreInUse``, ``Forbidden`` and ``StoreUnavailable`` (by the store).
     """
     if image.protected:
         raise ProtectedImage(f"Image {image.id} is protected and cannot be deleted. Set protected to false first.")
-    if image.status is Status.PENDING_DELETE:
-        raise Forbidden("Forbidden to delete a pending_delete image.")
     if image.deleted or image.status is Status.DELETED:
         raise NotFound(f"Failed to find image {image.id} to delete: it is deleted already.")
     later = service.delayed_delete and bool(image.locations)
@@ -197,7 +207,7 @@ async def delete(service: Service, image: Image) -> Image:
         return marked
     try:
         await remove_bytes(service.stores, marked)
-    except (StoreInUse, Forbidden):
+    except ImageServiceError:
         await _move(service, image, image.status, {Status.DELETED})
         raise
     faults.point("delete.after-bytes")
@@ -209,10 +219,16 @@ async def _move(service: Service, image: Image, target: Status, sources: Collect
 
 
 async def remove_bytes(stores: Stores, image: Image) -> None:
-    """Remove the bytes of a deleted image; what is gone already, or lies in a read-only store, is no error."""
-    for location in image.locations:
+    """Remove the bytes of a deleted image; what is gone already, or lies in a read-only store, is no error.
+
+    ``StoreUnavailable`` when some lie in no store of ours: nothing is removed then.
+    """
+    places = stores.places(image.locations)
+    if len(places) < len(image.locations):
+        raise StoreUnavailable("Bytes of this image lie in a store that is not configured. Tell the administrator.")
+    for store, location in places:
         try:
-            await stores.for_location(location).delete(location.url)
+            await store.delete(location.url)
         except DataMissing:
             LOG.warning("the bytes of deleted image %s were gone already", image.id)
 

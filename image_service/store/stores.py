@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,14 @@ class Stores:
         if not fitting:
             raise UnsupportedUrl(f"External sources are not supported: '{scheme}' is the scheme of no store here.")
         return next((store for store in fitting if _holds(store, location.url)), fitting[0])
+
+    def places(self, locations: Sequence[Location]) -> list[tuple[Store, Location]]:
+        """Each location with its store. What is in no store of ours is left out: the configuration knew others before."""
+        found = []
+        for location in locations:
+            with suppress(UnsupportedUrl):
+                found.append((self.for_location(location), location))
+        return found
 
     async def aclose(self) -> None:
         """Close every store."""

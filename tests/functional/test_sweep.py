@@ -8,12 +8,15 @@ import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from image_service import config
+from image_service.errors import Forbidden, ImageServiceError, StoreInUse, StoreUnavailable
 from image_service.model import Image, Location, Status, UploadKind, new_id
-from image_service.operations import sweep, uploads
+from image_service.operations import images, sweep, uploads
 from image_service.operations.service import Service
 from image_service.registry.interface import ImageChange
 from image_service.store.filesystem import FilesystemStore
@@ -239,5 +242,23 @@ def test_lost_bytes_are_told_and_nothing_is_changed(house: House) -> None:
         assert house.files() == {good.id, cut.id}
         for image in (good, gone, cut):
             assert await rooms.registry.get_image(image.id) == image
+
+    house.run(work)
+
+
+@pytest.mark.parametrize("refusal", [StoreInUse, Forbidden, StoreUnavailable])
+def test_a_delete_that_the_store_refuses_changes_nothing(house: House, refusal: type[ImageServiceError]) -> None:
+    class Refusing(FilesystemStore):
+        async def delete(self, url: str) -> None:
+            raise refusal("not now")
+
+    async def work(rooms: Rooms) -> None:
+        image = await rooms.active()
+        stores = Stores([Refusing("file", [(house.images, 0)])], "file")
+        service: Any = SimpleNamespace(registry=rooms.registry, stores=stores, delayed_delete=False)
+        with pytest.raises(refusal):
+            await images.delete(service, image)
+        after = await rooms.registry.get_image(image.id)
+        assert (after.status, after.locations) == (Status.ACTIVE, image.locations)
 
     house.run(work)

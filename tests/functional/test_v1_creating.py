@@ -234,7 +234,10 @@ def test_an_id_is_never_used_twice(service: Service, delete_first: bool, data: b
     assert files_of(service, image_id) == files
 
 
-@pytest.mark.parametrize("image_id", ["not-a-uuid", "1", "g" * 32, "2f1b6f4a-3c6e-4f6e-9a44", "../../../etc/passwd"])
+@pytest.mark.parametrize(
+    "image_id",
+    ["not-a-uuid", "1", "g" * 32, "2f1b6f4a-3c6e-4f6e-9a44", "../../../etc/passwd", "{%s}" % ("a" * 32), "----" + "a" * 32],
+)
 def test_an_id_is_a_uuid(embedded: Service, image_id: str) -> None:
     answer = post(embedded, DATA, id=image_id)
     assert answer.status == 400

@@ -249,6 +249,7 @@ REFUSED = [
     ("x-image-meta-disk_format", "x", "Invalid disk format 'x' for image."),
     ("x-image-meta-container_format", "x", "Invalid container format 'x' for image."),
     ("x-image-meta-property-" + "p" * 256, "x", "255"),
+    ("x-image-meta-property-", "x", "Bad header"),
     ("x-image-meta-checksum", "a" * 33, "checksum"),
     ("x-image-meta-owner", "o" * 256, "owner"),
     ("x-image-meta-location", "", "location"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from image_service.model import Image, Location, Status, Visibility, new_id
+from image_service.registry.database import DatabaseRegistry
 from tests.conftest import running
 from tests.functional.service import Service
-from tests.functional.v2 import ADMIN, SERVICE, A, C, download, show, upload
+from tests.functional.v2 import ADMIN, SERVICE, A, C, download, patch, show, upload
 
 SCHEMAS = ["image", "images", "member", "members", "task", "tasks"]
 
@@ -203,3 +206,25 @@ def test_the_schema_of_a_member_is_what_members_are(embedded: Service) -> None:
     schema = _schema(embedded, "member")
     assert set(schema["properties"]) == {"member_id", "image_id", "created_at", "updated_at", "status", "schema"}
     assert schema["properties"]["status"]["enum"] == ["pending", "accepted", "rejected"]
+
+
+# -- stores that were ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_image_in_a_store_that_is_not_configured_any_more(named: Service) -> None:
+    """It is shown and changed like others; its bytes cannot be had, and so not removed."""
+    image = Image(new_id(), Status.ACTIVE, Visibility.PUBLIC, name="old", size=5, locations=[Location("rbd://pool/image")])
+
+    async def put() -> None:
+        registry = DatabaseRegistry(named.database)
+        await registry.create_image(image)
+        await registry.aclose()
+
+    asyncio.run(put())
+    path, rename = f"/v2/images/{image.id}", [{"op": "replace", "path": "/name", "value": "new"}]
+    assert show(named, image.id, ADMIN)["stores"] == ""
+    assert image.id in [found["id"] for found in named.ask("GET", "/v2/images?limit=1000", headers=ADMIN).json["images"]]
+    assert patch(named, image.id, rename, ADMIN).json["name"] == "new"
+    assert download(named, image.id, ADMIN).status == 404
+    assert named.ask("DELETE", path, headers=ADMIN).status == 503
+    assert show(named, image.id, ADMIN)["status"] == "active"

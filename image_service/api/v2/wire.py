@@ -32,7 +32,7 @@ def image(call: Call, image: Image) -> dict[str, Any]:
         if call.service.show_direct_url:
             shown["direct_url"] = image.locations[0].url
         if call.service.stores.named:
-            shown["stores"] = ",".join(call.service.stores.for_location(place).name for place in image.locations)
+            shown["stores"] = ",".join(store.name for store, _ in call.service.stores.places(image.locations))
     return shown
 
 
