@@ -249,12 +249,28 @@ def load(program: str, files: Sequence[str] | None = None, dirs: Sequence[str] |
         conf.register_opts(options, group=None if group == "DEFAULT" else group)
     places = {"default_config_files": files, "default_config_dirs": dirs}
     given: dict[str, Any] = {place: list(map(os.path.abspath, names)) for place, names in places.items() if names is not None}
+    for folder in dirs or ():
+        if not os.path.isdir(folder):
+            raise cfg.ConfigDirNotFoundError(folder)
     try:
         conf([], project="glance", prog=program, version=__version__, **given)
-    except UnicodeDecodeError as error:
-        raise cfg.Error(f"A configuration file is not UTF-8: {error}.") from None
+    except (UnicodeDecodeError, OSError) as error:
+        raise cfg.Error(f"A configuration file cannot be read: {error}.") from None
     conf.set_default("bind_port", DEFAULT_PORTS[program])
     conf.set_default("workers", min(os.cpu_count() or 1, 8))
     for name in (conf.enabled_backends or {}) if program == "glance-api" else {}:
         conf.register_opts(STORE_OPTIONS, group=name)
+    _require_known_references(conf, GROUPS[program])
     return conf
+
+
+def _require_known_references(conf: cfg.ConfigOpts, groups: dict[str, list[cfg.Opt]]) -> None:
+    """``$NAME`` in a value is the value of an option; in a password it is a mistake, and oslo.config does not say where."""
+    for group, options in groups.items():
+        for option in options:
+            try:
+                conf[option.dest] if group == "DEFAULT" else conf[group][option.dest]
+            except cfg.NoSuchOptError as error:
+                raise cfg.ConfigFileValueError(f"[{group}] {option.dest}: {error}. A dollar sign is written $$.") from None
+            except cfg.Error:
+                continue  # require_valid says so

@@ -156,7 +156,11 @@ def _start(server: Server, timeout: float | None) -> int:
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as words:
         words.bind(f"{folder}/notify")
         process = _spawn(server, f"{folder}/notify")
-        server.pid_file.write_text(f"{process.pid} {started_at(process.pid)}\n", encoding="ascii")
+        try:
+            server.pid_file.write_text(f"{process.pid} {started_at(process.pid)}\n", encoding="ascii")
+        except OSError:  # nobody would find it again
+            process.kill()
+            raise
         if _serves(process, words, START_SECONDS if timeout is None else timeout):
             print(f"{server.name} is running, process {process.pid}")
             return 0

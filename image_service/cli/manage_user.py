@@ -97,7 +97,7 @@ def _add(files: UserFiles, args: argparse.Namespace) -> str:
             "A user's name must not be empty, begin with #, or hold colons, control characters, or blanks at an end."
         )
     if name in files.names():
-        raise Conflict(f"There is a user {name} already. A new password: image-manage user passwd {name}")
+        raise Conflict(f"There is a user {name} already; image-manage user passwd changes how he logs in")
     files.set_password(name, _ask_password(name))
     files.identities[name] = {"project": project, "roles": roles}
     return f"User {name} was added: project {project}, roles {', '.join(roles)}"
@@ -123,13 +123,12 @@ def _list(files: UserFiles) -> None:
 def _ask_password(name: str) -> bytes:
     """From the terminal, twice; else the first line of standard input. ``InvalidValue`` for one that is no good."""
     if sys.stdin.isatty():
-        password = getpass.getpass(f"Password of {name}: ")
-        if getpass.getpass("Again: ") != password:
+        encoded = getpass.getpass(f"Password of {name}: ").encode()
+        if getpass.getpass("Again: ").encode() != encoded:
             raise InvalidValue("The two passwords are not the same.")
     else:
-        password = sys.stdin.readline().rstrip("\r\n")
-    encoded = password.encode()
-    if len(password) < SHORTEST_PASSWORD or len(encoded) > LONGEST_PASSWORD or b"\0" in encoded:
+        encoded = sys.stdin.buffer.readline().rstrip(b"\r\n")
+    if len(encoded.decode(errors="replace")) < SHORTEST_PASSWORD or len(encoded) > LONGEST_PASSWORD or b"\0" in encoded:
         limits = f"at least {SHORTEST_PASSWORD} characters, and at most {LONGEST_PASSWORD} bytes: bcrypt reads no more."
         raise InvalidValue(f"A password must have {limits}")
     return encoded

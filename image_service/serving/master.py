@@ -64,7 +64,11 @@ class Master(Arbiter):
 
     def start(self) -> None:
         """Listen. ``cfg.Error`` where nobody would be asked and strangers could come, also by sockets from systemd."""
-        super().start()
+        try:
+            super().start()
+        except SystemExit:  # gunicorn has logged which
+            log.complain(self.app.name, f"Cannot listen on {', '.join(self.cfg.bind)}; is the port in use?")
+            raise
         self._require_closed_door(self.app.conf)
         _allow_many_files()
         # What is imported stays for good: the collector need not look at it, nor touch, and so copy, its pages in every worker.

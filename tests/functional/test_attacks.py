@@ -118,7 +118,7 @@ def test_a_configuration_of_bytes_that_are_no_text_does_not_end_the_service(tmp_
         server.start_and_wait()
         server.config.write_bytes(b"\xff\xfe\x00")
         server.signal(signal.SIGHUP)
-        eventually(lambda: "stays in use: A configuration file is not UTF-8" in server.log, "refused")
+        eventually(lambda: "stays in use: A configuration file cannot be read" in server.log, "refused")
         assert server.ask("GET", "/v2/images")[0] == 200
 
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -79,6 +80,19 @@ def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "image-manage db sync" in done.stderr
     assert control(server, "status").returncode == 3
+
+
+def test_a_start_says_that_the_port_is_taken(server: Running) -> None:
+    with socket.create_server(("127.0.0.1", server.port)):
+        done = control(server, "start")
+    assert (done.returncode, f"Cannot listen on 127.0.0.1:{server.port}" in done.stderr) == (1, True), done.stderr
+
+
+def test_a_server_whose_pid_cannot_be_written_does_not_run(server: Running) -> None:
+    (server.folder / "run" / "glance-api.pid").mkdir(parents=True)
+    assert control(server, "start").returncode == 1
+    with pytest.raises(ConnectionError):
+        server.ask("GET", "/healthcheck")
 
 
 def test_stop_waits_for_a_running_upload(server: Running) -> None:
@@ -234,7 +248,7 @@ def test_health_is_told_without_a_password(asking: Running) -> None:
 @pytest.mark.parametrize(
     ("words", "password", "code", "sentence"),
     [
-        (["user", "add", "alice"], "long enough\n", 1, "already"),
+        (["user", "add", "alice"], "long enough\n", 1, "already; image-manage user passwd changes"),
         (["user", "add", "carol"], "short\n", 1, "at least 8"),
         (["user", "add", "carol"], "x" * 73 + "\n", 1, "72 bytes"),
         (["user", "add", "carol"], "", 1, "at least 8"),

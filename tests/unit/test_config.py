@@ -289,6 +289,8 @@ def test_whose_file_it_is_shows_in_its_name() -> None:
         ("[DEFAULT]\nwokers = 2", [], 1),
         ("[DEFAULT]\nworkers = many", [], 1),
         ("no option at all", [], 2),
+        ("[DEFAULT]\nadmin_role = pa$word", [], 1),
+        ("", ["--config-dir", "/nowhere"], 2),
     ],
 )
 def test_the_exit_code_says_whether_the_service_can_start(
@@ -314,3 +316,8 @@ def test_the_page_of_options_is_current() -> None:
     assert all(
         f"`{option.dest}`" in PAGE.read_text() for groups in config.GROUPS.values() for some in groups.values() for option in some
     )
+
+
+def test_a_dollar_sign_in_a_password_is_named(tmp_path: Path) -> None:
+    with pytest.raises(cfg.ConfigFileValueError, match=r"\[database\] connection: .*\$\$"):
+        load(tmp_path, "[database]\nconnection = mysql://glance:pa$word@localhost/glance\n")
