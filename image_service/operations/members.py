@@ -60,6 +60,7 @@ async def add_v2(registry: Registry, context: RequestContext, image: Image, memb
 
 async def answer_v2(registry: Registry, context: RequestContext, image: Image, member_id: str, status: object) -> Member:
     """What the member itself says (or an administrator for it): accepted, rejected, pending. The owner may not."""
+    policy.require_writer(context)
     if image.visibility is not Visibility.SHARED or policy.owns(context, image):
         raise Forbidden("Only the member itself may accept or reject an image, and only a shared one.")
     await show_v2(registry, context, image, member_id)
@@ -104,6 +105,7 @@ async def replace_v1(
 
 async def remove_v1(registry: Registry, context: RequestContext, image: Image, member_id: str) -> None:
     """Remove a member; a member may remove itself. ``NotFound`` when it is none."""
+    policy.require_writer(context)
     if context.project != member_id:
         await policy.require_sharing_v1(context, image, registry)
     await registry.delete_member(image.id, member_id)

@@ -6,6 +6,7 @@ registry turns into SQL. An image that may not be seen does not exist for who as
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from image_service.context import RequestContext
@@ -74,6 +75,15 @@ def require_admin(context: RequestContext, what: str) -> None:
     """Raise ``Forbidden`` unless an administrator asks."""
     if not context.is_admin:
         raise Forbidden(f"Only an administrator may {what}.")
+
+
+def require_own_files(context: RequestContext, image_id: str | None, urls: Iterable[str]) -> None:
+    """Raise ``Forbidden`` unless files that the asker gives to an image (registry API v1) have its name, as those of a file
+    store have: another's file would be read, and deleted, with it.
+    """
+    for scheme, _, path in (url.partition("://") for url in urls):
+        if scheme.lower() in ("file", "filesystem") and path.rpartition("/")[2] != image_id:
+            require_admin(context, "give an image the file of another")
 
 
 def require_visibility(context: RequestContext, visibility: Visibility) -> None:

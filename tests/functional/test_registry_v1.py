@@ -316,6 +316,10 @@ def test_who_may_do_what(url: str) -> None:
         given = [(await client.ask("PUT", f"/images/{private['id']}", gift, **who)).json["image"] for who in (mine, admin)]
         assert [image["owner"] for image in given] == ["p1", "p2"]
         assert await status("PUT", f"/images/{private['id']}", admin, {"image": {"owner": "p1"}}) == 200
+        theirs, own = ({"location": f"file:///images/{image}"} for image in (public["id"], private["id"]))
+        for said, who, wanted in ((theirs, mine, 403), (own, mine, 200), (theirs, admin, 200)):
+            assert await status("PUT", f"/images/{private['id']}", who, {"image": said}) == wanted
+        assert await status("POST", "/images", mine, {"image": theirs}) == 403
         rename: object = {"image": {"name": "n"}}
         rows: list[tuple[str, str, dict[str, str], object, int]] = [
             ("GET", f"/images/{private['id']}", mine, None, 200),
@@ -334,6 +338,7 @@ def test_who_may_do_what(url: str) -> None:
             ("GET", f"/images/{private['id']}", other, None, 200),
             ("PUT", f"/images/{private['id']}", other, rename, 404),
             ("PUT", f"/images/{private['id']}/members/p3", other, None, 404),
+            ("DELETE", f"/images/{private['id']}/members/p2", identity("p2", "reader"), None, 403),
             ("DELETE", f"/images/{private['id']}/members/p2", other, None, 204),
             ("GET", f"/images/{private['id']}", other, None, 404),
             ("DELETE", f"/images/{private['id']}", mine, None, 200),

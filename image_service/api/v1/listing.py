@@ -52,8 +52,7 @@ async def no_head(_call: Call) -> Never:
 def parse(given: Mapping[str, str], context: RequestContext, conf: cfg.ConfigOpts) -> ImageQuery:
     """What a request asks for. ``InvalidValue`` for a value that makes no sense; unknown parameters are ignored."""
     equal: dict[str, str | int | bool | None] = {name: given[name] for name in _TEXTS if name in given}
-    if not given.get("min_disk", "0").isdecimal():  # such a number no image has
-        given = {**given, "min_disk": str(LARGEST)}
+    given = with_nobodys(given, "min_disk")
     counts = {name: count(name, given[name]) for name in _COUNTS if name in given}
     protected = flag(given, "protected")
     if protected is not None:
@@ -72,6 +71,12 @@ def parse(given: Mapping[str, str], context: RequestContext, conf: cfg.ConfigOpt
         limit=page_length(conf, given.get("limit")),
         sort=(sort_key(given.get("sort_key", "created_at"), given.get("sort_dir", "desc")),),
     )
+
+
+def with_nobodys(given: Mapping[str, str], name: str) -> Mapping[str, str]:
+    """A number that is none is a number that no image has."""
+    value = given.get(name, "0")
+    return given if value.isdecimal() and value.isascii() else {**given, name: str(LARGEST)}
 
 
 def flag(given: Mapping[str, str], name: str) -> bool | None:

@@ -14,7 +14,6 @@ import orjson
 from aiohttp import web
 from oslo_config import cfg
 
-from image_service.api import parameters
 from image_service.api.receiving import parse_json, read_all
 from image_service.api.v1 import listing
 from image_service.api.v1.members import memberships
@@ -65,6 +64,7 @@ class RegistryV1:
         image_id, said = form.read(await _body(request))
         context = request["context"]
         policy.require_writer(context)
+        policy.require_own_files(context, image_id, [location.url for location in said.locations or ()])
         if not context.is_admin or "owner" not in said.values:
             said.values["owner"] = context.project
         fields: dict[str, Any] = {"status": Status.ACTIVE, **said.values}
@@ -81,6 +81,7 @@ class RegistryV1:
         deleted = request["context"].is_admin
         image = await self._mine(request, deleted=deleted)
         change.purge_properties = request.headers.get("X-Glance-Registry-Purge-Props", "").lower() == "true"
+        policy.require_own_files(request["context"], image.id, [location.url for location in change.locations or ()])
         if not request["context"].is_admin:
             change.values.pop("owner", None)
         if change.values.get("visibility") is Visibility.SHARED and image.visibility is not Visibility.PUBLIC:
@@ -146,10 +147,8 @@ class RegistryV1:
 
 def parse(given: Mapping[str, str], context: RequestContext, conf: cfg.ConfigOpts) -> ImageQuery:
     """The query of a list (contract A.10, B.3): as in API v1, and ``deleted`` for an administrator. ``InvalidValue``."""
-    # A number that is none is a number that no image has.
-    nobodys = {} if given.get("min_ram", "0").isdecimal() else {"min_ram": str(parameters.LARGEST)}
     # A glance-api always says what it wants; who does not gets what a plain user sees.
-    asked = listing.parse({"is_public": "true", **given, **nobodys}, context, conf)
+    asked = listing.parse({"is_public": "true", **listing.with_nobodys(given, "min_ram")}, context, conf)
     if asked.times:
         return asked
     if "deleted" in given and context.is_admin:
