@@ -112,14 +112,14 @@ class Call:
     def arguments(self, body: bytes | bytearray) -> dict[str, Any]:
         """Keyword arguments of a request.
 
-        ``InvalidValue`` when it is not what an image-api of this release sends.
+        ``RegistryUnavailable`` when it is not what an image-api of this release sends.
         """
         try:
             given = orjson.loads(body)
             self._signature.bind(None, **given)
             return {name: self._arguments[name](value) for name, value in given.items()}
         except (ValueError, TypeError, KeyError) as error:
-            raise InvalidValue(f"The call is malformed: {error}.") from None
+            raise RegistryUnavailable(f"image-api and image-registry must be of one release: {error}.") from None
 
     def result(self, body: bytes) -> Any:
         """The result in an answer. ``RegistryUnavailable`` when it makes no sense."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, astuple, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -298,11 +297,15 @@ def update_member(
 ) -> Member:
     """Write ``can_share``, ``status``, or both."""
     given = {name: value for name, value in (("can_share", can_share), ("status", status)) if value is not None}
-    connection.execute(update(IMAGE_MEMBERS).where(*_member_key(image_id, member_id)).values(updated_at=now(), **given))
+    _set_member(connection, image_id, member_id, **given)
     found = get_member(connection, image_id, member_id)
     if found is None:
         raise NotFound("Membership could not be found.")
     return found
+
+
+def _set_member(connection: Connection, image_id: str, member_id: str, **values: object) -> None:
+    connection.execute(update(IMAGE_MEMBERS).where(*_member_key(image_id, member_id)).values(updated_at=now(), **values))
 
 
 def replace_members(connection: Connection, image_id: str, members: Sequence[Member]) -> None:
@@ -316,8 +319,7 @@ def replace_members(connection: Connection, image_id: str, members: Sequence[Mem
         if name not in present:
             _insert_member(connection, replace(member, image_id=image_id))
         elif present[name].can_share != member.can_share:
-            with suppress(NotFound):  # it left since it was read, for that does not lock the image
-                update_member(connection, image_id, name, can_share=member.can_share)
+            _set_member(connection, image_id, name, can_share=member.can_share)
 
 
 def delete_member(connection: Connection, image_id: str, member_id: str) -> None:

@@ -88,7 +88,7 @@ def test_a_true_is_no_number_and_a_number_no_true() -> None:
     arrived = wire.CALLS["list_images"].arguments(wire.encode({"query": QUERY}))["query"]
     assert arrived.equal["protected"] is True
     assert type(arrived.equal["size"]) is int
-    with pytest.raises(InvalidValue):
+    with pytest.raises(RegistryUnavailable):
         wire.CALLS["get_image"].arguments(b'{"image_id": "i", "include_deleted": 1}')
 
 
@@ -100,7 +100,7 @@ def test_what_no_database_could_keep_does_not_travel(value: object) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"image_id": 5}', b'{"image_id": "a", "x": 1}', b"{}", b"\xff"])
 def test_malformed_calls(body: bytes) -> None:
-    with pytest.raises(InvalidValue):
+    with pytest.raises(RegistryUnavailable):
         wire.CALLS["get_image"].arguments(body)
 
 
