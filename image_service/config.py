@@ -260,17 +260,4 @@ def load(program: str, files: Sequence[str] | None = None, dirs: Sequence[str] |
     conf.set_default("workers", min(os.cpu_count() or 1, 8))
     for name in (conf.enabled_backends or {}) if program == "glance-api" else {}:
         conf.register_opts(STORE_OPTIONS, group=name)
-    _require_known_references(conf, GROUPS[program])
     return conf
-
-
-def _require_known_references(conf: cfg.ConfigOpts, groups: dict[str, list[cfg.Opt]]) -> None:
-    """``$NAME`` in a value is the value of an option; in a password it is a mistake, and oslo.config does not say where."""
-    for group, options in groups.items():
-        for option in options:
-            try:
-                conf[option.dest] if group == "DEFAULT" else conf[group][option.dest]
-            except cfg.NoSuchOptError as error:
-                raise cfg.ConfigFileValueError(f"[{group}] {option.dest}: {error}. A dollar sign is written $$.") from None
-            except cfg.Error:
-                continue  # require_valid says so

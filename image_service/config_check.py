@@ -7,7 +7,7 @@ import glob
 import ipaddress
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -94,9 +94,21 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 def require_valid(conf: cfg.ConfigOpts) -> None:
     """Raise ``cfg.Error`` for a value that is not allowed: oslo.config itself looks at a value only when it is asked for."""
-    for value in conf.values():
-        if isinstance(value, cfg.ConfigOpts.GroupAttr):
-            list(value.values())
+    for name in conf:
+        value = _valid(conf, name)
+        for option in value if isinstance(value, cfg.ConfigOpts.GroupAttr) else ():
+            _valid(value, option, name)
+
+
+def _valid(options: Mapping[str, Any], name: str, group: str = "DEFAULT") -> Any:
+    try:
+        return options[name]
+    except cfg.ConfigFileValueError:
+        raise
+    except cfg.Error:  # which has a part of the value, perhaps of a password, and no place
+        raise cfg.ConfigFileValueError(
+            f"[{group}] {name} is not allowed: after a $ stands no option. Write $$ for one."
+        ) from None
 
 
 # ---- who can reach the service -------------------------------------------------------------------------------------

@@ -29,6 +29,10 @@ def run(name: str, work: Callable[[], int | None], *, wrong_configuration: int =
         sys.exit(work())
     except KeyboardInterrupt:
         sys.exit(130)
+    except (cfg.NoSuchOptError, cfg.NoSuchGroupError, cfg.TemplateSubstitutionError):
+        # Its own words may hold a part of a password.
+        log.complain(name, "A value of the configuration has a $ and then no option: image-manage config check says which.")
+        sys.exit(wrong_configuration)
     except (cfg.Error, ImageServiceError, OSError) as error:
         log.complain(name, str(error))
         sys.exit(wrong_configuration if isinstance(error, cfg.Error) else 1)

@@ -40,8 +40,6 @@ def run(args: argparse.Namespace) -> None:
         said = _add(files, args) if args.action == "add" else _change(files, args.action, args.name)
         files.write()
         print(said)
-    except ValueError as error:
-        raise InvalidValue(f"{conf.http_basic.identity_file}: {error}") from error
     finally:
         os.close(folder)
 
@@ -52,10 +50,14 @@ class UserFiles:
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         self._password_path = Path(conf.oslo_middleware.http_basic_auth_user_file)
         self._identity_path = Path(conf.http_basic.identity_file)
-        self.lines = self._password_path.read_text(encoding="utf-8").splitlines() if self._password_path.exists() else []
-        identities = self._identity_path.read_text(encoding="utf-8") if self._identity_path.exists() else ""
-        parse_identities(identities)
-        self.identities: dict[str, Any] = orjson.loads(identities or "{}")
+        passwords = self._password_path.read_bytes() if self._password_path.exists() else b""
+        self.lines = passwords.decode(errors="surrogateescape").splitlines()
+        identities = self._identity_path.read_bytes() if self._identity_path.exists() else b""
+        try:
+            parse_identities(identities.decode())
+        except ValueError as error:
+            raise InvalidValue(f"{self._identity_path}: {error}") from error
+        self.identities: dict[str, Any] = orjson.loads(identities or b"{}")
 
     def names(self) -> list[str]:
         """Users that have a password."""
@@ -73,7 +75,7 @@ class UserFiles:
         """Identities first: a user who can log in must have his project."""
         identities = orjson.dumps(self.identities, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
         _replace(self._identity_path, identities + b"\n")
-        _replace(self._password_path, "".join(f"{line}\n" for line in self.lines).encode())
+        _replace(self._password_path, "".join(f"{line}\n" for line in self.lines).encode(errors="surrogateescape"))
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -96,6 +98,8 @@ def _add(files: UserFiles, args: argparse.Namespace) -> str:
         raise InvalidValue(
             "A user's name must not be empty, begin with #, or hold colons, control characters, or blanks at an end."
         )
+    if not f"{project}{''.join(roles)}".isprintable():
+        raise InvalidValue("A project or a role must not hold control characters, or bytes that are no UTF-8.")
     if name in files.names():
         raise Conflict(f"There is a user {name} already; image-manage user passwd changes how he logs in")
     files.set_password(name, _ask_password(name))
@@ -123,8 +127,11 @@ def _list(files: UserFiles) -> None:
 def _ask_password(name: str) -> bytes:
     """From the terminal, twice; else the first line of standard input. ``InvalidValue`` for one that is no good."""
     if sys.stdin.isatty():
-        encoded = getpass.getpass(f"Password of {name}: ").encode()
-        if getpass.getpass("Again: ").encode() != encoded:
+        try:
+            encoded, again = (getpass.getpass(words).encode() for words in (f"Password of {name}: ", "Again: "))
+        except (UnicodeError, EOFError):
+            raise InvalidValue("No password was given, or one that is no UTF-8.") from None
+        if again != encoded:
             raise InvalidValue("The two passwords are not the same.")
     else:
         encoded = sys.stdin.buffer.readline().rstrip(b"\r\n")

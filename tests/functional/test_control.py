@@ -253,6 +253,8 @@ def test_health_is_told_without_a_password(asking: Running) -> None:
         (["user", "add", "carol"], "x" * 73 + "\n", 1, "72 bytes"),
         (["user", "add", "carol"], "", 1, "at least 8"),
         (["user", "add", "ca:rol"], "long enough\n", 1, "colon"),
+        (["user", "add", "carol", "--project", "a\nb"], "long enough\n", 1, "control characters"),
+        (["user", "add", "carol", "--role", "\udcff"], "long enough\n", 1, "no UTF-8"),
         (["user", "passwd", "nobody"], "long enough\n", 1, "no user"),
         (["user", "disable", "nobody"], "", 1, "no user"),
         (["user", "add", "carol", "--password", "long enough"], "", 2, "--password"),

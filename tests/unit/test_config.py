@@ -318,6 +318,12 @@ def test_the_page_of_options_is_current() -> None:
     )
 
 
-def test_a_dollar_sign_in_a_password_is_named(tmp_path: Path) -> None:
-    with pytest.raises(cfg.ConfigFileValueError, match=r"\[database\] connection: .*\$\$"):
-        load(tmp_path, "[database]\nconnection = mysql://glance:pa$word@localhost/glance\n")
+@pytest.mark.parametrize("password", ["$word", "pa$wo.rd", "pa$database"])
+def test_a_dollar_sign_in_a_password_is_named_and_nothing_of_it_told(tmp_path: Path, password: str) -> None:
+    conf = load(tmp_path, f"[database]\nconnection = mysql://glance:{password}@localhost/glance\n")
+    with pytest.raises(cfg.ConfigFileValueError, match=r"\[database\] connection .*\$\$") as caught:
+        list(findings(conf, "glance-api"))
+    assert password.partition("$")[2].partition(".")[0] not in str(caught.value).replace("[database] connection", "")
+    command: list[str | Path] = [BIN / "image-manage", "--config-file", tmp_path / "glance-api.conf", "db", "version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, "Traceback" in done.stderr, "word" in done.stderr) == (2, False, False)
