@@ -6,6 +6,8 @@ Conditions (RFC 9110 13) are judged against the MD5 checksum as a strong ETag.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from contextlib import aclosing
 from urllib.parse import quote
 
 from aiohttp import ETag, web
@@ -64,14 +66,15 @@ async def _send_file(request: web.Request, response: web.StreamResponse, data: B
 
 
 async def _send_stream(request: web.Request, response: web.StreamResponse, data: Bytes, offset: int, length: int) -> int:
-    chunks = aiter(data.store.read(data.url, offset, length))
-    chunk = await anext(chunks, b"")  # What cannot be read at all is still an error with a status.
-    await response.prepare(request)
     sent = 0
-    while chunk:
-        await response.write(chunk)
-        sent += len(chunk)
-        chunk = await anext(chunks, b"")
+    async with aclosing(data.store.read(data.url, offset, length)) as chunks:
+        async for chunk in chunks:
+            if not response.prepared:  # What cannot be read at all is still an error with a status.
+                await response.prepare(request)
+            await response.write(chunk)
+            sent += len(chunk)
+    if not length:
+        await response.prepare(request)
     return sent
 
 
@@ -80,8 +83,7 @@ async def _send_stream(request: web.Request, response: web.StreamResponse, data:
 
 def not_modified(request: web.BaseRequest, image: Image) -> bool:
     """Does the client have these bytes already (``If-None-Match``)? ``PreconditionFailed`` when ``If-Match`` does not hold."""
-    strong = None if request.if_match is None else tuple(tag for tag in request.if_match if not tag.is_weak)
-    if strong is not None and not _matches(strong, image.checksum):
+    if request.if_match is not None and not _matches((tag for tag in request.if_match if not tag.is_weak), image.checksum):
         raise PreconditionFailed("The image does not have the ETag that If-Match asks for.")
     return request.if_none_match is not None and _matches(request.if_none_match, image.checksum)
 
@@ -92,5 +94,5 @@ def range_still_valid(request: web.BaseRequest, image: Image) -> bool:
     return if_range is None or (image.checksum is not None and if_range.strip() == f'"{image.checksum}"')
 
 
-def _matches(tags: tuple[ETag, ...], checksum: str | None) -> bool:
+def _matches(tags: Iterable[ETag], checksum: str | None) -> bool:
     return any(tag.value in ("*", checksum) for tag in tags)

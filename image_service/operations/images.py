@@ -51,6 +51,8 @@ def check_attributes(service: Service, image: Image) -> None:
     _check_format("container", image.container_format, service.container_formats)
     if any(len(name) > MAX_NAME for name in (*image.properties, *image.tags)):
         raise InvalidValue(f"The name of a property, and a tag, may have {MAX_NAME} characters.")
+    if "" in image.properties:
+        raise InvalidValue("A property needs a name.")
     service.limits.check_count("properties", len(image.properties))
     service.limits.check_count("tags", len(image.tags))
 
@@ -196,12 +198,15 @@ async def delete(service: Service, image: Image) -> Image:
         raise ProtectedImage(f"Image {image.id} is protected and cannot be deleted. Set protected to false first.")
     if image.deleted or image.status is Status.DELETED:
         raise NotFound(f"Failed to find image {image.id} to delete: it is deleted already.")
+    require_known_places(service.stores, image)
     later = service.delayed_delete and bool(image.locations)
     target = Status.PENDING_DELETE if later else Status.DELETED
+    lifecycle.require(image.status, target)
     try:
-        marked = await _move(service, image, target, lifecycle.sources(target))
+        # From this status, for it is the one that may be put back.
+        marked = await _move(service, image, target, {image.status})
     except WrongStatus:
-        raise NotFound(f"Failed to find image {image.id} to delete: another request deleted it.") from None
+        return await delete(service, await service.registry.get_image(image.id, include_deleted=True))
     faults.point("delete.after-status")
     if later:
         return marked
@@ -218,17 +223,17 @@ async def _move(service: Service, image: Image, target: Status, sources: Collect
     return await service.registry.update_image(image.id, ImageChange({"status": target}), from_status=sources)
 
 
-async def remove_bytes(stores: Stores, image: Image) -> None:
-    """Remove the bytes of a deleted image; what is gone already, or lies in a read-only store, is no error.
-
-    ``StoreUnavailable`` when some lie in no store of ours: nothing is removed then.
-    """
-    places = stores.places(image.locations)
-    if len(places) < len(image.locations):
+def require_known_places(stores: Stores, image: Image) -> None:
+    """``StoreUnavailable`` when bytes of the image lie in no store of ours: nobody could remove them later."""
+    if len(stores.places(image.locations)) < len(image.locations):
         raise StoreUnavailable("Bytes of this image lie in a store that is not configured. Tell the administrator.")
-    for store, location in places:
+
+
+async def remove_bytes(stores: Stores, image: Image) -> None:
+    """Remove the bytes of a deleted image; what is gone already, or lies in a read-only store, is no error."""
+    for location in image.locations:
         try:
-            await store.delete(location.url)
+            await stores.for_location(location).delete(location.url)
         except DataMissing:
             LOG.warning("the bytes of deleted image %s were gone already", image.id)
 

@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from image_service.errors import DataMissing, ImageServiceError, NotFound, WrongStatus
+from image_service.errors import DataMissing, ImageServiceError, InvalidValue, NotFound, WrongStatus
 from image_service.model import Image, Location, Status, UploadLease, now
-from image_service.operations.images import pages, remove_bytes, with_bytes
+from image_service.operations.images import pages, remove_bytes, require_known_places, with_bytes
 from image_service.operations.uploads import failure
 from image_service.registry.interface import ImageChange, ImageQuery, Registry, SortKey, TimeFilter
 from image_service.store.interface import Listable, Store, StoredObject
@@ -49,7 +49,7 @@ async def sweep_dead_uploads(
             image = await registry.get_image(lease.image_id, include_deleted=True)
             # Where somebody gave the image a location while the lease was held (registry API v1), its file may be that one.
             if image.deleted or not image.locations:
-                await stores.get(lease.store).discard(lease.image_id, None)
+                await _discard(stores, lease)
             if await registry.end_upload(lease.image_id, lease.upload_id, failure(lease.kind)) is None:
                 LOG.info("the image %s of a dead upload was deleted", lease.image_id)
         except ImageServiceError as error:
@@ -58,6 +58,15 @@ async def sweep_dead_uploads(
         LOG.warning("cleaned up after the dead upload of image %s", lease.image_id)
         done.append(lease)
     return done
+
+
+async def _discard(stores: Stores, lease: UploadLease) -> None:
+    try:
+        store = stores.get(lease.store)
+    except InvalidValue:  # Should it come back, image-scrubber finds them there.
+        LOG.warning("store %s of the dead upload of image %s is not configured: bytes stay", lease.store, lease.image_id)
+    else:
+        await store.discard(lease.image_id, None)
 
 
 # -- deletes --
@@ -102,6 +111,7 @@ async def scrub(
 
 
 async def _remove(registry: Registry, stores: Stores, image: Image) -> None:
+    require_known_places(stores, image)
     if image.status is not Status.DELETED:
         # First, so that a restored image keeps its bytes, and of two processes only one goes on.
         await registry.update_image(image.id, ImageChange({"status": Status.DELETED}), from_status={image.status})

@@ -21,7 +21,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
@@ -186,7 +186,7 @@ class FilesystemStore(Store):
             raise DataMissing("The location is not inside the folders of the file store.")
         return Path(folder, name)
 
-    async def read(self, url: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    async def read(self, url: str, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
         """See :meth:`Store.read`."""
         end = offset + length if length is not None else None
         with await self.run(io.FileIO, self.path(url), missing=_gone()) as file:

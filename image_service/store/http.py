@@ -12,7 +12,7 @@ import ipaddress
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -116,7 +116,7 @@ class HttpStore(Store):
                 return int(size)
         raise UnsupportedUrl("The HTTP URL is invalid: the server there does not say how many bytes it has.")
 
-    async def read(self, url: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    async def read(self, url: str, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
         """See :meth:`Store.read`. Of a server without ranges all is read, and what was not asked for skipped.
 
         Where the server breaks off, reading goes on from there, at most ``retries`` times, if an ETag shows that it is the same

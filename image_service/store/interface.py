@@ -11,7 +11,7 @@ storage, then in one atomic step under the final name. Only then may the registr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -70,7 +70,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def read(self, url: str, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    def read(self, url: str, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
         """The bytes from ``offset`` on, ``length`` of them or all, in chunks.
 
         ``DataMissing`` before the first chunk; ``StoreUnavailable``.

@@ -72,10 +72,10 @@ class Stores:
         scheme = location.url.partition("://")[0].lower()
         if named is not None and scheme in named.schemes:
             return named
-        fitting = [store for store in self._stores.values() if scheme in store.schemes]
-        if not fitting:
-            raise UnsupportedUrl(f"External sources are not supported: '{scheme}' is the scheme of no store here.")
-        return next((store for store in fitting if _holds(store, location.url)), fitting[0])
+        for store in self._stores.values():
+            if scheme in store.schemes and _may_hold(store, location.url):
+                return store
+        raise UnsupportedUrl(f"External sources are not supported: no store here has this place, which is of scheme '{scheme}'.")
 
     def places(self, locations: Sequence[Location]) -> list[tuple[Store, Location]]:
         """Each location with its store. What is in no store of ours is left out: the configuration knew others before."""
@@ -91,10 +91,10 @@ class Stores:
             await store.close()
 
 
-def _holds(store: Store, url: str) -> bool:
+def _may_hold(store: Store, url: str) -> bool:
     """Whether a store of files has ``url`` in its folders; other stores cannot tell."""
     if not isinstance(store, LocalFiles):
-        return False
+        return True
     try:
         store.path(url)
     except (DataMissing, UnsupportedUrl):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from image_service import config
-from image_service.errors import Forbidden, ImageServiceError, StoreInUse, StoreUnavailable
+from image_service.errors import Forbidden, ImageServiceError, NotFound, StoreInUse, StoreUnavailable
 from image_service.model import Image, Location, Status, UploadKind, new_id
 from image_service.operations import images, sweep, uploads
 from image_service.operations.service import Service
@@ -186,7 +186,7 @@ def test_delayed_delete(house: House) -> None:
     house.run(work)
 
 
-def test_a_folder_that_is_away_fails_and_is_tried_again(house: House) -> None:
+def test_a_store_that_is_not_configured_fails_and_is_tried_again(house: House) -> None:
     async def work(rooms: Rooms) -> None:
         image = await rooms.active()
         location = Location("swift://account/container/x")
@@ -195,7 +195,7 @@ def test_a_folder_that_is_away_fails_and_is_tried_again(house: House) -> None:
         assert (await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0)).failed == [image.id]
         assert not (await rooms.registry.get_image(image.id)).deleted
         await rooms.registry.update_image(image.id, ImageChange(locations=image.locations))
-        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 0)).removed == [image.id]
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0)).removed == [image.id]
 
     house.run(work)
 
@@ -242,6 +242,38 @@ def test_lost_bytes_are_told_and_nothing_is_changed(house: House) -> None:
         assert house.files() == {good.id, cut.id}
         for image in (good, gone, cut):
             assert await rooms.registry.get_image(image.id) == image
+
+    house.run(work)
+
+
+def test_a_dead_upload_whose_store_is_not_configured_any_more(house: House) -> None:
+    async def work(rooms: Rooms) -> None:
+        lease = await rooms.queued()
+        others = Stores([FilesystemStore("other", [(house.images, 0)])], "other", named=True)
+        assert [dead.image_id for dead in await sweep.sweep_dead_uploads(rooms.registry, others, 0)] == [lease.image_id]
+        assert await rooms.status(lease.image_id) is Status.QUEUED
+        assert await rooms.registry.live_uploads() == []
+
+    house.run(work)
+
+
+def test_a_delete_of_what_has_changed_since_it_was_read(house: House) -> None:
+    class Refusing(FilesystemStore):
+        async def delete(self, url: str) -> None:
+            raise StoreUnavailable("not now")
+
+    async def work(rooms: Rooms) -> None:
+        image = await rooms.active()
+        stores = Stores([Refusing("file", [(house.images, 0)])], "file")
+        service: Any = SimpleNamespace(registry=rooms.registry, stores=stores, delayed_delete=False)
+        await rooms.registry.update_image(image.id, ImageChange({"status": Status.DEACTIVATED}))
+        with pytest.raises(StoreUnavailable):
+            await images.delete(service, image)
+        assert await rooms.status(image.id) is Status.DEACTIVATED
+        service.stores = rooms.stores
+        assert (await images.delete(service, image)).deleted
+        with pytest.raises(NotFound):
+            await images.delete(service, image)
 
     house.run(work)
 

@@ -106,7 +106,7 @@ class ReadContract:
         url = await self.put(store, BIG)
         chunks = store.read(url)
         assert BIG.startswith(await anext(chunks))
-        await chunks.aclose()  # type: ignore[attr-defined]
+        await chunks.aclose()
         assert await read_all(store, url, len(BIG) - 3) == b"end"
         await store.close()
 

@@ -59,7 +59,7 @@ def parse(request: web.BaseRequest) -> Metadata:
 
 def _take(found: Metadata, header: str, value: str) -> None:
     name = header.removeprefix(_PREFIX)
-    if name.startswith((_PROPERTY, "property_")) and name != _PROPERTY:
+    if name.startswith((_PROPERTY, "property_")):
         found.properties[name[len(_PROPERTY) :].replace("-", "_")] = value or None
         return
     name = name.replace("-", "_")

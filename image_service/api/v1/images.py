@@ -109,7 +109,7 @@ def _with(call: Call, image: Image, metadata: Metadata) -> Image:
 
 def _check_update(image: Image, metadata: Metadata, source: str | None) -> None:
     fields = metadata.fields
-    if image.deleted or image.status in (Status.DELETED, Status.PENDING_DELETE):
+    if image.deleted or image.status is Status.DELETED:
         raise Forbidden("Forbidden to update deleted image.")
     if fields.get("id", image.id) != image.id:
         raise NotFound("The id of an image cannot be changed.")
