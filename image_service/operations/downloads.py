@@ -10,7 +10,7 @@ from pathlib import Path
 from image_service.context import RequestContext
 from image_service.errors import DataMissing, Forbidden, NotFound
 from image_service.model import Image, Location, Status
-from image_service.operations import lifecycle, policy
+from image_service.operations import images, lifecycle, policy
 from image_service.operations.service import Service
 from image_service.store.interface import LocalFiles, Store
 
@@ -51,6 +51,8 @@ async def open_bytes(service: Service, image: Image, prefer: Sequence[str] = ())
         found = await _look(store, image, location.url)
         if found is not None:
             return found
+    if not await images.has_still(service.registry, image):
+        raise NotFound(f"Image {image.id} was deleted a moment ago.")
     LOG.error("LOST DATA: image %s is active, but no store has its bytes", image.id)
     raise DataMissing(
         f"The data of image {image.id} are missing from the store. Tell the administrator; upload it again as a new image."

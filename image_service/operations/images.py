@@ -147,6 +147,15 @@ async def with_bytes(registry: Registry) -> AsyncIterator[Image]:
                 yield image
 
 
+async def has_still(registry: Registry, image: Image) -> bool:
+    """Is the image to have the bytes that it had when it was read? If not, nothing is lost: it was deleted since."""
+    try:
+        now = await registry.get_image(image.id)
+    except NotFound:
+        return False
+    return now.status in lifecycle.READABLE and now.locations == image.locations
+
+
 async def change(service: Service, context: RequestContext, image: Image, wanted: Image) -> Image:
     """Make ``image`` (from :func:`to_change`) what ``wanted`` says; only what differs is written.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from image_service.errors import ImageServiceError
 from image_service.model import Image, Location
-from image_service.operations.images import with_bytes
+from image_service.operations.images import has_still, with_bytes
 from image_service.registry.interface import Registry
 from image_service.store.stores import Stores
 from image_service.transfer.receive import Received, receive
@@ -28,7 +28,9 @@ async def verify(registry: Registry, stores: Stores, share: float = 1.0) -> Asyn
     async for image in with_bytes(registry):
         if random.random() < share:  # noqa: S311 - a sample, not a secret
             for location in image.locations:
-                yield await _verify_one(stores, image, location)
+                verdict = await _verify_one(stores, image, location)
+                if verdict.problem is None or await has_still(registry, image):
+                    yield verdict
 
 
 async def _verify_one(stores: Stores, image: Image, location: Location) -> Verdict:
