@@ -14,6 +14,8 @@ from image_service.store.stores import Stores
 async def make_app(conf: cfg.ConfigOpts) -> web.Application:
     """The application of one worker, with a registry and stores of its own."""
     stores = Stores.from_config(conf)
+    for store in stores.all():
+        store.prepare()
     return make_api_app(conf, await open_registry(conf), stores)
 
 

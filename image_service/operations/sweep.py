@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from image_service.errors import DataMissing, ImageServiceError, InvalidValue, NotFound, WrongStatus
+from image_service.errors import ImageServiceError, InvalidValue, NotFound, UploadLost, WrongStatus
 from image_service.model import Image, Location, Status, UploadLease, now
-from image_service.operations.images import pages, remove_bytes, require_known_places, with_bytes
+from image_service.operations.images import has_still, pages, remove_bytes, require_known_places, with_bytes
 from image_service.operations.uploads import failure
 from image_service.registry.interface import ImageChange, ImageQuery, Registry, SortKey, TimeFilter
 from image_service.store.interface import Listable, Store, StoredObject
@@ -23,10 +23,8 @@ from image_service.store.stores import Stores
 
 LOG = logging.getLogger(__name__)
 
-# More unknown files than this, and more than half of all: the registry is likely not the one that belongs to the store.
-_SUSPICIOUS = 10
 _BY_ID = (SortKey("id"),)
-_WITHOUT_BYTES = frozenset({None, Status.QUEUED, Status.KILLED})
+_WITHOUT_BYTES = frozenset({Status.QUEUED, Status.KILLED})
 
 
 # -- dead uploads --
@@ -49,7 +47,7 @@ async def sweep_dead_uploads(
             image = await registry.get_image(lease.image_id, include_deleted=True)
             # Where somebody gave the image a location while the lease was held (registry API v1), its file may be that one.
             if image.deleted or not image.locations:
-                await _discard(stores, lease)
+                await _discard(registry, stores, lease, image)
             if await registry.end_upload(lease.image_id, lease.upload_id, failure(lease.kind)) is None:
                 LOG.info("the image %s of a dead upload was deleted", lease.image_id)
         except ImageServiceError as error:
@@ -60,13 +58,18 @@ async def sweep_dead_uploads(
     return done
 
 
-async def _discard(stores: Stores, lease: UploadLease) -> None:
+async def _discard(registry: Registry, stores: Stores, lease: UploadLease, image: Image) -> None:
+    async def confirm() -> None:
+        # A deleted image never gets bytes again.
+        if not image.deleted and not await registry.renew_upload(lease.image_id, lease.upload_id):
+            raise UploadLost("another process was faster, or the image is being deleted.")
+
     try:
         store = stores.get(lease.store)
     except InvalidValue:  # Should it come back, image-scrubber finds them there.
         LOG.warning("store %s of the dead upload of image %s is not configured: bytes stay", lease.store, lease.image_id)
     else:
-        await store.discard(lease.image_id, None)
+        await store.discard(lease.image_id, None, confirm)
 
 
 # -- deletes --
@@ -149,7 +152,7 @@ async def reconcile(
     async for image in with_bytes(registry):
         for location in image.locations:
             problem = await _problem(stores, image, location)
-            if problem is not None:
+            if problem is not None and await has_still(registry, image):
                 LOG.error("LOST DATA: image %s: %s", image.id, problem)
                 findings.lost[image.id] = problem
     return findings
@@ -163,12 +166,13 @@ async def _reconcile_store(
     orphans, unknown, finished = [], 0, 0
     async for batch in store.objects():
         finished += sum(item.upload_id is None for item in batch)
-        for item, status in await _orphans(registry, batch):
+        for item, image in await _orphans(registry, batch):
             if now() - item.modified_at > timedelta(seconds=older_than):
                 orphans.append(item)
-                unknown += item.upload_id is None and status is None
+                unknown += item.upload_id is None and image is None
     findings.orphans += orphans
-    if unknown > max(_SUSPICIOUS, finished // 2) and not trust:
+    # Rows stay for ever, so a registry knows nearly every file of its store.
+    if unknown and unknown * 2 >= finished and not trust:
         LOG.error("store %s: %d of %d images are unknown to the registry: nothing is removed", store.name, unknown, finished)
         findings.suspicious = True
     elif remove:
@@ -176,28 +180,33 @@ async def _reconcile_store(
             await _remove_orphan(registry, store, item)
 
 
-async def _orphans(registry: Registry, items: list[StoredObject]) -> list[tuple[StoredObject, Status | None]]:
-    """Bytes that no image has and no lease protects, with the status of the image that they are named after: part files, and
-    whole files of images that have no bytes, or of none.
+async def _orphans(registry: Registry, items: list[StoredObject]) -> list[tuple[StoredObject, Image | None]]:
+    """Bytes that no image has and no lease protects, with the image that they are named after: part files, and whole files of
+    images that have no bytes, are deleted, or never were.
     """
     # The leases first: an upload that begins in between is seen as saving.
     held = {lease.image_id for lease in await registry.live_uploads()}
     ids = tuple(item.image_id for item in items)
-    statuses = {image.id: image.status for image in await registry.list_images(ImageQuery(one_of={"id": ids}, sort=_BY_ID))}
-    named = [(item, statuses.get(item.image_id)) for item in items if item.image_id not in held]
-    return [(item, status) for item, status in named if item.upload_id is not None or status in _WITHOUT_BYTES]
+    query = ImageQuery(one_of={"id": ids}, sort=_BY_ID, deleted=None)
+    known = {image.id: image for image in await registry.list_images(query)}
+    named = [(item, known.get(item.image_id)) for item in items if item.image_id not in held]
+    return [(item, image) for item, image in named if item.upload_id is not None or _has_no_bytes(image)]
+
+
+def _has_no_bytes(image: Image | None) -> bool:
+    return image is None or image.deleted or image.status in _WITHOUT_BYTES
 
 
 async def _remove_orphan(registry: Registry, store: Store, item: StoredObject) -> None:
     """Look again first: since the listing, an upload to this very image may have begun, or ended well."""
-    if not await _orphans(registry, [item]):
-        return
-    LOG.warning("removing orphaned bytes from store %s: image %s, %d bytes", store.name, item.image_id, item.size)
-    if item.upload_id is not None:
-        await store.discard(item.image_id, item.upload_id)
-        return
-    with suppress(DataMissing):  # another process was faster
-        await store.delete(item.url)
+
+    async def confirm() -> None:
+        if not await _orphans(registry, [item]):
+            raise UploadLost("it is an orphan no more")
+        LOG.warning("removing orphaned bytes from store %s: image %s, %d bytes", store.name, item.image_id, item.size)
+
+    with suppress(UploadLost):
+        await store.discard(item.image_id, item.upload_id, confirm)
 
 
 async def _problem(stores: Stores, image: Image, location: Location) -> str | None:

@@ -23,7 +23,7 @@ import re
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -42,7 +42,7 @@ from image_service.errors import (
     UploadLost,
 )
 from image_service.model import Location
-from image_service.store.interface import Store, StoredObject, StoreWriter
+from image_service.store.interface import Confirm, Store, StoredObject, StoreWriter
 from image_service.store.part_file import PartFile, fsync_folder
 
 LOG = logging.getLogger(__name__)
@@ -111,6 +111,9 @@ class FilesystemStore(Store):
         self.datadirs = [(Path(os.path.abspath(folder)), priority) for folder, priority in self.datadirs]
         self._mounts = _read_mounts(self.metadata_file)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"store-{self.name}")
+
+    def prepare(self) -> None:
+        """See :meth:`Store.prepare`."""
         for folder, _ in self.datadirs:
             with suppress(OSError):  # check() says what is wrong with it
                 folder.mkdir(parents=True, exist_ok=True)
@@ -223,11 +226,15 @@ class FilesystemStore(Store):
             raise
         fsync_folder(path.parent)
 
-    async def discard(self, image_id: str, upload_id: str | None) -> None:
-        """See :meth:`Store.discard`."""
+    async def discard(self, image_id: str, upload_id: str | None, confirm: Confirm) -> None:
+        """See :meth:`Store.discard`. Files that are open keep their inodes' numbers to themselves."""
         _require_plain(image_id, upload_id or "any")
-        for folder, _ in self.datadirs:
-            await self.run(_discard, folder, image_id, upload_id)
+        with ExitStack() as opened:
+            for folder, _ in self.datadirs:
+                seen = await self.run(_open_all, folder, image_id, upload_id, opened)
+                if seen:
+                    await confirm()
+                    await self.run(_discard, folder, seen)
 
     async def objects(self) -> AsyncIterator[list[StoredObject]]:
         """See :meth:`Listable.objects`; files with other names than ours are not listed."""
@@ -265,13 +272,26 @@ def _read_ahead(path: Path) -> None:
             os.posix_fadvise(file.fileno(), start, _READ_STEP, os.POSIX_FADV_WILLNEED)
 
 
-def _discard(folder: Path, image_id: str, upload_id: str | None) -> None:
+def _open_all(folder: Path, image_id: str, upload_id: str | None, opened: ExitStack) -> list[tuple[Path, int]]:
     if upload_id is None:
         doomed = [folder / image_id, *folder.glob(f".{image_id}.*.part")]
     else:
         doomed = [part_path(folder, image_id, upload_id)]
+    os.stat(folder)  # A folder that is away has not lost its files.
+    seen = []
     for path in doomed:
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+            opened.callback(os.close, fd)
+            seen.append((path, fd))
+    return seen
+
+
+def _discard(folder: Path, seen: Sequence[tuple[Path, int]]) -> None:
+    for path, fd in seen:
+        with suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(follow_symlinks=False), os.fstat(fd)):
+                path.unlink()
     fsync_folder(folder)
 
 

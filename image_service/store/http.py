@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 
 from image_service.errors import DataMissing, ReadOnlyStore, StoreUnavailable, UnsupportedUrl
-from image_service.store.interface import Store, StoreWriter
+from image_service.store.interface import Confirm, Store, StoreWriter
 
 LOG = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class HttpStore(Store):
     async def delete(self, url: str) -> None:
         """Nothing: the bytes belong to somebody else."""
 
-    async def discard(self, image_id: str, upload_id: str | None) -> None:
+    async def discard(self, image_id: str, upload_id: str | None, confirm: Confirm) -> None:
         """Nothing: no upload ever writes here."""
 
     async def check(self) -> None:

@@ -11,13 +11,15 @@ storage, then in one atomic step under the final name. Only then may the registr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from image_service.model import Location
+
+Confirm = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +90,12 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def discard(self, image_id: str, upload_id: str | None) -> None:
+    async def discard(self, image_id: str, upload_id: str | None, confirm: Confirm) -> None:
         """Remove what a dead upload of ``image_id`` left; nothing there is fine.
 
-        ``upload_id`` None: everything, unfinished or finished, of all uploads of the image, whose lease the caller holds.
-        Else only what that one upload left unfinished.
+        ``upload_id`` None: everything, unfinished or finished, of all uploads of the image. Else only what that one upload left
+        unfinished. ``confirm`` raises unless that is still to be done. Only what was there before it was asked is removed: the
+        process may stand still at any moment, for so long that another one cleans up and the next upload ends.
         """
 
     @abstractmethod
@@ -102,6 +105,9 @@ class Store(ABC):
     def details(self) -> dict[str, object]:
         """What ``GET /v2/info/stores/detail`` shows as ``properties``."""
         return {}
+
+    def prepare(self) -> None:  # noqa: B027 - most stores are there
+        """Make the place where it is not there yet. Servers do that when they start; who only looks does not."""
 
     async def close(self) -> None:  # noqa: B027 - most stores have nothing to give back
         """Give connections back."""

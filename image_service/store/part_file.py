@@ -32,7 +32,7 @@ def fsync_folder(folder: Path) -> None:
 
 class PartFile:
     """The part file of one upload, made here; it must not exist yet. One method at a time: a cancelled call ends before the
-    next begins.
+    next begins. Its descriptor is given back when nobody has it any more.
     """
 
     fd = -1
@@ -100,17 +100,21 @@ class PartFile:
             os.rename(self.path, self.final)
             fsync_folder(self.final.parent)
             faults.point("upload.after-rename")
-            self.close()
 
     def abort(self) -> None:
-        """Remove the file under whichever name it has; what another upload put there stays."""
+        """Remove the file under whichever name it has; what another upload put there stays.
+
+        The descriptor stays open until then, also after :meth:`commit`: else the inode's number could be another file's by now.
+        """
         with self.lock:
-            self.close()
+            if self.fd < 0:
+                return
             for path in (self.path, self.final):
                 with suppress(FileNotFoundError):
                     if os.path.samestat(path.stat(follow_symlinks=False), self.identity):
                         path.unlink()
                         fsync_folder(path.parent)
+            self.close()
 
     def close(self) -> None:
         """Give the descriptor back."""

@@ -6,12 +6,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from image_service.model import Status, new_id
+from image_service.errors import NotFound
+from image_service.model import Image, Status, new_id
+from image_service.operations.downloads import open_bytes
+from image_service.operations.sweep import reconcile
 from image_service.operations.verify import verify
-from image_service.registry.interface import ImageChange
+from image_service.registry.database import DatabaseRegistry
+from image_service.registry.interface import ImageChange, ImageQuery
 from tests.functional.house import DATA, House, Rooms, litter
 from tests.functional.running import eventually
 
@@ -34,6 +40,34 @@ def test_verify(house: House) -> None:
         assert "not in the store" in problems[gone.id]
 
     house.run(work)
+
+
+def test_an_image_that_is_deleted_meanwhile_is_not_lost(house: House) -> None:
+    async def work(rooms: Rooms) -> None:
+        read_before = await rooms.active()
+        await rooms.registry.delete_image(read_before.id)
+        (house.images / read_before.id).unlink()
+
+        class Before(DatabaseRegistry):
+            async def list_images(self, query: ImageQuery) -> list[Image]:
+                return [read_before] if query.marker is None and query.equal == {"status": "active"} else []
+
+        registry = Before(house.url)
+        assert [verdict async for verdict in verify(registry, rooms.stores)] == []
+        assert (await reconcile(registry, rooms.stores, 0, dry_run=True)).lost == {}
+        service: Any = SimpleNamespace(registry=registry, stores=rooms.stores)
+        with pytest.raises(NotFound):
+            await open_bytes(service, read_before)
+        await registry.aclose()
+
+    house.run(work)
+
+
+def test_who_only_looks_makes_no_folder(house: House) -> None:
+    house.images.rmdir()
+    for words in (("image-manage", "verify"), ("image-scrubber", "--dry-run"), ("image-scrubber",)):
+        run(house, *words)
+    assert not house.images.exists()
 
 
 def test_verify_a_sample(house: House) -> None:
@@ -130,7 +164,7 @@ def test_scrubber_daemon(house: House) -> None:
     process = subprocess.Popen(command(house, "image-scrubber", "--daemon"), stdout=subprocess.PIPE, text=True)
     try:
         for _ in range(2):
-            name = house.images / new_id()
+            name = house.images / f".{new_id()}.{new_id()}.part"
             name.write_bytes(b"orphan")
             house.age()
             eventually(lambda name=name: not name.exists(), "removed by the daemon")  # type: ignore[misc]

@@ -15,12 +15,12 @@ import pytest
 
 from image_service import config
 from image_service.errors import Forbidden, ImageServiceError, NotFound, StoreInUse, StoreUnavailable
-from image_service.model import Image, Location, Status, UploadKind, new_id
+from image_service.model import Image, Location, Status, UploadKind, UploadLease, new_id
 from image_service.operations import images, sweep, uploads
 from image_service.operations.service import Service
-from image_service.registry.interface import ImageChange
+from image_service.registry.interface import ImageChange, Registry
 from image_service.store.filesystem import FilesystemStore
-from image_service.store.interface import StoreWriter
+from image_service.store.interface import Confirm, StoreWriter
 from image_service.store.stores import Stores
 from tests.functional.house import DATA, House, Rooms, litter
 from tests.functional.running import eventually
@@ -227,6 +227,57 @@ def test_the_wrong_database_does_not_cost_the_images(house: House) -> None:
         assert len(house.files()) == 15
         await sweep.reconcile(rooms.registry, rooms.stores, 60, dry_run=False, trust_registry=True)
         assert house.files() == set()
+
+    house.run(work)
+
+
+def test_a_few_images_of_another_database_are_not_lost_either(house: House) -> None:
+    async def work(rooms: Rooms) -> None:
+        for _ in range(2):
+            (house.images / new_id()).write_bytes(b"somebody's image")
+        house.age()
+        assert (await sweep.reconcile(rooms.registry, rooms.stores, 60, dry_run=False)).suspicious
+        assert len(house.files()) == 2
+        deleted = await rooms.active()
+        await rooms.registry.delete_image(deleted.id)
+        for name in house.files() - {deleted.id}:
+            (house.images / name).unlink()
+        house.age()
+        assert not (await sweep.reconcile(rooms.registry, rooms.stores, 60, dry_run=False)).suspicious
+        assert house.files() == set(), "what is left of a deleted image is the registry's own"
+
+    house.run(work)
+
+
+def test_a_sweeper_that_is_late_spares_the_next_upload(house: House) -> None:
+    """It claimed a dead upload, and stood still until another had claimed it again and the image was uploaded anew."""
+
+    class Late(FilesystemStore):
+        async def discard(self, image_id: str, upload_id: str | None, confirm: Confirm) -> None:
+            async def later() -> None:
+                other = FilesystemStore("file", [(house.images, 0)])
+                assert await sweep.sweep_dead_uploads(registry, Stores([other], "file"), 0) != []
+                lease = UploadLease(image_id, new_id(), UploadKind.V2, "file")
+                await registry.begin_upload(lease, from_status={Status.QUEUED})
+                writer = await other.begin(image_id, lease.upload_id, None)
+                await writer.write(DATA)
+                change = ImageChange({"status": Status.ACTIVE}, locations=[await writer.commit()])
+                assert await registry.end_upload(image_id, lease.upload_id, change) is not None
+                await confirm()
+
+            await super().discard(image_id, upload_id, later)
+
+    registry: Registry
+
+    async def work(rooms: Rooms) -> None:
+        nonlocal registry
+        registry = rooms.registry
+        lease = await rooms.queued()
+        await (await rooms.half(lease)).commit()
+        late = Stores([Late("file", [(house.images, 0)])], "file")
+        assert await sweep.sweep_dead_uploads(registry, late, 0) == []
+        assert (house.images / lease.image_id).read_bytes() == DATA
+        assert await rooms.status(lease.image_id) is Status.ACTIVE
 
     house.run(work)
 

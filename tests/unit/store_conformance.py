@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from image_service.errors import DataMissing, ImageServiceError, UnsupportedUrl
+from image_service.errors import DataMissing, ImageServiceError, UnsupportedUrl, UploadLost
 from image_service.store.interface import Listable, Store, StoredObject
 
 BIG = os.urandom(5 << 20) + b"end"
@@ -38,6 +38,10 @@ def new_id() -> str:
 
 async def read_all(store: Store, url: str, offset: int = 0, length: int | None = None) -> bytes:
     return b"".join([chunk async for chunk in store.read(url, offset, length)])
+
+
+async def granted() -> None:
+    """It is still to be discarded."""
 
 
 class ReadContract:
@@ -292,8 +296,8 @@ class WriteContract(ReadContract):
             await writer.commit()
         unfinished = await store.begin(image, new_id(), None)
         await unfinished.write(b"abc")
-        await store.discard(image, None)
-        await store.discard(image, None)
+        await store.discard(image, None, granted)
+        await store.discard(image, None, granted)
         assert len(await self.left(store)) == 1
         assert await read_all(store, spared) == b"spared"
 
@@ -304,16 +308,64 @@ class WriteContract(ReadContract):
         await writer.write(b"abc")
         url = (await writer.commit()).url
         await (await store.begin(image, upload, None)).write(b"dead")
-        await store.discard(image, upload)
+        await store.discard(image, upload, granted)
         assert await read_all(store, url) == b"abc"
         assert len(await self.left(store)) == 1
+
+    @in_loop
+    async def test_a_discard_that_is_late_spares_the_next_upload(self, store: Store) -> None:
+        """It was asked for, and stood still while another process cleaned up and the next upload ended."""
+        image, urls = new_id(), []
+        dead = await store.begin(image, new_id(), None)
+        await dead.write(b"dead")
+        await dead.commit()
+
+        async def late() -> None:
+            await store.discard(image, None, granted)
+            writer = await store.begin(image, new_id(), None)
+            await writer.write(b"alive")
+            urls.append((await writer.commit()).url)
+
+        await store.discard(image, None, late)
+        assert await read_all(store, urls[0]) == b"alive"
+        await dead.abort()
+        assert await read_all(store, urls[0]) == b"alive"
+
+    @in_loop
+    async def test_a_discard_that_is_not_confirmed_removes_nothing(self, store: Store) -> None:
+        image = new_id()
+        writer = await store.begin(image, new_id(), None)
+        await writer.write(b"abc")
+        url = (await writer.commit()).url
+
+        async def refused() -> None:
+            raise UploadLost("another was faster")
+
+        with pytest.raises(UploadLost):
+            await store.discard(image, None, refused)
+        assert await read_all(store, url) == b"abc"
+
+    @in_loop
+    async def test_an_abort_that_is_late_spares_the_next_upload(self, store: Store) -> None:
+        """Many times: a file system may give the number of a file that went to the next one."""
+        for _ in range(20):
+            image = new_id()
+            late = await store.begin(image, new_id(), None)
+            await late.write(b"dead")
+            await late.commit()
+            await store.discard(image, None, granted)
+            writer = await store.begin(image, new_id(), None)
+            await writer.write(b"alive")
+            url = (await writer.commit()).url
+            await late.abort()
+            assert await read_all(store, url) == b"alive"
 
     @in_loop
     async def test_a_discarded_upload_cannot_finish(self, store: Store) -> None:
         image = new_id()
         writer = await store.begin(image, new_id(), None)
         await writer.write(b"abc")
-        await store.discard(image, None)
+        await store.discard(image, None, granted)
         await writer.write(b"still writing")
         with pytest.raises(ImageServiceError):
             await writer.commit()

@@ -16,12 +16,18 @@ from image_service.errors import DataMissing, InvalidValue, StoreFull, StoreUnav
 from image_service.model import Location
 from image_service.store.filesystem import FilesystemStore
 from image_service.store.interface import Listable, LocalFiles, Store
-from tests.unit.store_conformance import WriteContract, in_loop, new_id, read_all
+from tests.unit.store_conformance import WriteContract, granted, in_loop, new_id, read_all
+
+
+def made(store: FilesystemStore) -> FilesystemStore:
+    """With its folders, as a server begins."""
+    store.prepare()
+    return store
 
 
 class TestContract(WriteContract):
     def make(self, folder: Path) -> Store:
-        return FilesystemStore("file", [(folder / "images", 0)])
+        return made(FilesystemStore("file", [(folder / "images", 0)]))
 
     def missing_url(self, store: Store) -> str:
         assert isinstance(store, FilesystemStore)
@@ -34,7 +40,7 @@ class TestContract(WriteContract):
 
 class TestThinContract(TestContract):
     def make(self, folder: Path) -> Store:
-        return FilesystemStore("file", [(folder / "images", 0)], thin=True)
+        return made(FilesystemStore("file", [(folder / "images", 0)], thin=True))
 
 
 async def put(store: Store, data: bytes, image_id: str | None = None) -> Path:
@@ -45,7 +51,7 @@ async def put(store: Store, data: bytes, image_id: str | None = None) -> Path:
 
 
 def only_file(path: Path) -> FilesystemStore:
-    return FilesystemStore("file", [(path, 0)])
+    return made(FilesystemStore("file", [(path, 0)]))
 
 
 @in_loop
@@ -136,7 +142,7 @@ def test_ids_that_are_no_names(tmp_path: Path, bad: str) -> None:
     with pytest.raises(InvalidValue):
         asyncio.run(store.begin(bad, new_id(), None))
     with pytest.raises(InvalidValue):
-        asyncio.run(store.discard(bad, None))
+        asyncio.run(store.discard(bad, None, granted))
 
 
 @in_loop
@@ -153,6 +159,7 @@ async def test_holes(tmp_path: Path) -> None:
 @in_loop
 async def test_priority(tmp_path: Path) -> None:
     store = FilesystemStore("file", [(tmp_path / "low", 1), (tmp_path / "high", 5), (tmp_path / "zero", 0)])
+    store.prepare()
     path = await put(store, b"abc")
     assert path.parent == tmp_path / "high"
     assert [item.url async for some in store.objects() for item in some] == [f"file://{path}"]
@@ -168,6 +175,7 @@ async def test_metadata_file(tmp_path: Path) -> None:
         metadata_file=tmp_path / "meta.json",
         location_metadata={"store": "fast"},
     )
+    store.prepare()
     stored = await (await store.begin(new_id(), new_id(), None)).commit()
     assert stored.metadata == {"store": "fast", "id": "b", "mountpoint": str(tmp_path / "images")}
 
@@ -210,6 +218,7 @@ async def test_full_disk(small_disk: Path) -> None:
 @in_loop
 async def test_the_folder_with_room_is_taken(small_disk: Path, tmp_path: Path) -> None:
     store = FilesystemStore("file", [(small_disk, 9), (tmp_path / "big", 1)])
+    store.prepare()
     assert (await put(store, bytes(1000))).parent == small_disk
     assert (await put(store, bytes(5 << 20))).parent == tmp_path / "big"
 
@@ -217,6 +226,7 @@ async def test_the_folder_with_room_is_taken(small_disk: Path, tmp_path: Path) -
 @in_loop
 async def test_of_equal_folders_the_emptier_is_taken(small_disk: Path, tmp_path: Path) -> None:
     store = FilesystemStore("file", [(small_disk, 1), (tmp_path / "big", 1)])
+    store.prepare()
     assert (await put(store, bytes(1000))).parent == tmp_path / "big"
 
 

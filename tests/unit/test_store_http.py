@@ -15,7 +15,7 @@ import pytest
 from image_service.errors import DataMissing, ReadOnlyStore, StoreUnavailable, UnsupportedUrl
 from image_service.store.http import AddressFilter, HttpStore
 from image_service.store.interface import Store
-from tests.unit.store_conformance import ReadContract, in_loop, new_id, read_all
+from tests.unit.store_conformance import ReadContract, granted, in_loop, new_id, read_all
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -163,7 +163,7 @@ async def test_nothing_can_be_written() -> None:
     with pytest.raises(ReadOnlyStore):
         await store.begin(new_id(), new_id(), None)
     await store.delete("http://host/x")
-    await store.discard(new_id(), None)
+    await store.discard(new_id(), None, granted)
 
 
 @pytest.mark.parametrize(
