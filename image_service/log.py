@@ -39,7 +39,7 @@ _SECRETS = (
     # What stands behind a name that promises a secret: headers, key=value, JSON, repr of a dict.
     (
         re.compile(
-            r"((?:authorization|x-auth-token|x-service-token|x-registry-secret|password|passwd|secret|secret_key)"
+            r"((?:authorization|token|x-registry-secret|password|passwd|secret|secret_key)"
             r"[\"']?\s*[:=]\s*[\"']?)(?:(?:basic|bearer)\s+)?[^\s\"',;&}]+",
             re.IGNORECASE,
         ),

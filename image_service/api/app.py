@@ -14,7 +14,7 @@ from aiohttp import web
 from oslo_config import cfg
 
 from image_service.api import health, receiving, v1, v2, versions
-from image_service.api.call import Call, endpoint
+from image_service.api.call import BACKGROUND, Call, endpoint
 from image_service.api.middleware import errors
 from image_service.api.middleware.authentication import make_authenticator
 from image_service.api.middleware.request_id import put_request_id, request_id_of
@@ -80,6 +80,7 @@ def make_api_app(conf: cfg.ConfigOpts, registry: Registry, stores: Stores) -> we
     app.router.add_route("*", "/{path:.*}", api, expect_handler=receiving.expect)
     app.on_response_prepare.append(put_request_id)
     app.cleanup_ctx.append(lifetime)
+    app[BACKGROUND] = service.background
     return app
 
 

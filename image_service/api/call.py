@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from image_service.context import RequestContext
 from image_service.model import Image
 from image_service.operations import images
 from image_service.operations.service import Service
+
+BACKGROUND = web.AppKey("background", set[asyncio.Task[None]])
+"""What an application still has to do after the answers; its process ends when that is done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 from oslo_config import cfg
 
+from image_service.api.call import BACKGROUND
 from image_service.api.middleware.access_log import AccessLogger, access_log
 from image_service.serving.accepting import Acceptor, Loads
 from image_service.serving.connection import Connection
@@ -34,7 +36,9 @@ def _is_no_mistake_of_ours(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, HttpProcessingError):
         record.levelno, record.levelname, record.exc_info = logging.INFO, "INFO", None
-        record.msg, record.args = "Not understood: %s: %s", (type(error).__name__, str(error.message)[:200])
+        # Without what it quotes, which may be a token.
+        reason = re.split(r"b?['\"\n]", str(error.message))[0]
+        record.msg, record.args = "Not understood: %s: %s", (type(error).__name__, reason)
     return record.levelno >= server_log.getEffectiveLevel()
 
 
@@ -95,23 +99,25 @@ class Runner(web.AppRunner):
         return self.server.connections if self.server is not None else []
 
     async def drain(self, hurry: Callable[[], bool], heartbeat: Callable[[], None]) -> None:
-        """Stop to accept, then wait for the running requests, at most ``graceful_timeout`` seconds.
+        """Stop to accept, then wait for the running requests and background work, at most ``graceful_timeout`` seconds.
 
         Not aiohttp's own way (:meth:`cleanup`): that drops what arrives for an upload that is still running. A connection without
         a request gets a moment for its last one, so that a client which has just sent it gets an answer.
         """
-        begin = time.monotonic()
+        begin, background = time.monotonic(), self.app.get(BACKGROUND, set())
         self._last_response = True
         self._loads.leave(self._age)
         for acceptor in self._acceptors:
             acceptor.close()
-        while self._load() and not hurry() and time.monotonic() - begin < self._conf.graceful_timeout:
+        while (self._load() or background) and not hurry() and time.monotonic() - begin < self._conf.graceful_timeout:
             heartbeat()
             if time.monotonic() - begin > LAST_REQUESTS:
                 for connection in self._connections():
                     if connection._waiter is not None:  # for its next request; aiohttp has no public word for it
                         connection.force_close()
             await asyncio.sleep(0.05)
+        for task in background:
+            task.cancel()
         # What is cut off here ends as if its client had gone, and cleans up while cleanup() waits for it: who is cancelled, as
         # cleanup() would do later, may not know how a change ended.
         for connection in self._connections():

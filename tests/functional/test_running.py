@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import signal
 import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.functional.running import PATIENCE, Running, eventually, running
 from tests.functional.slow_clients import PIECE, SlowDownload, SlowUpload, upload
+from tests.functional.v1 import DATA, RAW, Web, web_server
 
 
 def refused(server: Running) -> bool:
@@ -47,6 +50,38 @@ def test_sigterm_cuts_what_does_not_end_in_time_and_leaves_nothing(tmp_path: Pat
             server.signal(signal.SIGTERM)
             assert server.wait() == 0
             assert list((tmp_path / "images").iterdir()) == []
+
+
+def copied(server: Running, web: Web) -> Any:
+    """A copy that waits for its source: what becomes of it."""
+    headers = {"x-image-meta-name": "copy", "x-glance-api-copy-from": web.url("/wait")}
+    headers |= {f"x-image-meta-{name}": value for name, value in RAW.items()}
+    assert server.ask("POST", "/v1/images", headers=headers)[0] == 201
+    [image] = json.loads(server.ask("GET", "/v2/images?name=copy")[2])["images"]
+    return image
+
+
+def test_sigterm_lets_a_copy_end(server: Running) -> None:
+    server.start_and_wait()
+    with web_server() as web:
+        image = copied(server, web)
+        server.signal(signal.SIGTERM)
+        eventually(lambda: refused(server), "closed for new connections")
+        web.go.set()
+        assert server.wait() == 0
+    server.start_and_wait()
+    assert server.ask("GET", f"/v2/images/{image['id']}/file")[2] == DATA
+
+
+def test_sigint_gives_up_a_copy(server: Running) -> None:
+    server.start_and_wait()
+    with web_server() as web:
+        image = copied(server, web)
+        server.signal(signal.SIGINT)
+        assert server.wait() == 0
+        assert not web.go.is_set()
+    server.start_and_wait()
+    assert json.loads(server.ask("GET", f"/v2/images/{image['id']}")[2])["status"] == "killed"
 
 
 def test_sigint_ends_at_once(server: Running) -> None:

@@ -28,7 +28,7 @@ class AccessLogger(AbstractAccessLogger):
             request.get("request_id", ""),
             {
                 "method": request.method,
-                "path": log.redact(path) if "://" in path or "%3A%2F" in path else path,
+                "path": log.redact(path) if "=" in path or "://" in path else path,
                 "status": response.status,
                 "bytes": _sent(request, response),
                 "seconds": f"{time:.6f}",
