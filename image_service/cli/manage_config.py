@@ -133,7 +133,8 @@ def _log(conf: cfg.ConfigOpts) -> Iterator[Finding]:
 def _readers(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     """Files with secrets that everybody on the host may read."""
     for file in config_check.files_of(conf):
-        text = Path(file).read_text(encoding="utf-8", errors="replace")
+        lines = Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
+        text = "\n".join(line for line in lines if not line.startswith(("#", ";")))
         if os.stat(file).st_mode & stat.S_IROTH and log.redact(text) != text:
             yield _error(f"{file} holds a password and everybody may read it: chmod 0640 {file}")
 

@@ -53,6 +53,7 @@ def _step(database: Database, action: str) -> int:
 
 
 def _purge(database: Database, age_in_days: int, max_rows: int) -> int:
+    database.read(schema.require_fit)
     wanted = max_rows if max_rows > 0 else 2**62
     purged = 0
 

@@ -214,9 +214,9 @@ def translated(error: DBAPIError | PoolTimeout) -> ImageServiceError:
     """The domain's error for what the database said; the database's own words go to the log only."""
     if isinstance(error, DataError):
         return InvalidValue("A value is too long or out of range for its column.")
-    LOG.error("The database failed", exc_info=error)
     if isinstance(error, DBAPIError) and (mysql_code(error) == _MYSQL_NO_TABLE or "no such table" in str(error.orig)):
         return RegistryUnavailable("The database has no tables yet. Run: image-manage db sync")
+    LOG.error("The database failed", exc_info=error)
     return RegistryUnavailable("The database does not answer. Try again later.")
 
 

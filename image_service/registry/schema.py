@@ -44,8 +44,9 @@ def version(connection: Connection) -> Version:
     numbers = {"expand": 0, "contract": 0}
     for revision in _revisions(connection):
         branch, _, number = revision.partition("_")
-        if branch in numbers and number.isdigit():
-            numbers[branch] = max(numbers[branch], int(number))
+        if branch not in numbers or not number.isdigit():
+            raise RegistryUnavailable(f"This is the database of another program: it is at revision {revision}.")
+        numbers[branch] = max(numbers[branch], int(number))
     return Version(**numbers)
 
 
@@ -60,6 +61,10 @@ def require_fit(connection: Connection) -> None:
     found = version(connection)
     if found.expand < NEWEST.expand:
         raise RegistryUnavailable(f"The database's schema is too old ({found}). Run: image-manage db sync")
+    _require_not_newer(found)
+
+
+def _require_not_newer(found: Version) -> None:
     if found.contract > NEWEST.contract:
         raise RegistryUnavailable(f"The database's schema is too new for this release ({found}). Install the newer one here too.")
 
@@ -67,9 +72,11 @@ def require_fit(connection: Connection) -> None:
 def next_step(connection: Connection) -> str | None:
     """``expand``, ``contract``, or None when there is nothing left to do."""
     found = version(connection)
+    _require_not_newer(found)
     if found.expand < NEWEST.expand:
         return "expand"
-    return "contract" if found.contract < NEWEST.contract else None
+    # What a newer release has added, it will contract itself.
+    return "contract" if found.expand == NEWEST.expand and found.contract < NEWEST.contract else None
 
 
 def sync(database: Database, *wanted: str) -> bool:

@@ -278,3 +278,34 @@ def test_a_database_that_cannot_be_had_is_a_sentence(tmp_path: Path, line: str, 
     assert sentence in run.stderr
     assert "Traceback" not in run.stderr
     assert "hunter2" not in run.stdout + run.stderr
+
+
+@pytest.mark.parametrize(
+    ("revisions", "code", "sentence"),
+    [
+        (["2024_1_contract01"], 1, "another program"),
+        (["liberty"], 1, "another program"),
+        (["expand_0001", "contract_0002"], 1, "too new"),
+        (["expand_0002", "contract_0001"], 0, ""),
+        (["expand_0002"], 0, ""),
+    ],
+)
+def test_a_database_of_others_or_of_a_newer_release_is_not_touched(
+    manage: Manage, url: str, revisions: list[str], code: int, sentence: str
+) -> None:
+    assert manage("db", "sync").returncode == 0
+    database = Database(url)
+    with database.engine.connect() as connection:
+        connection.execute(text("DELETE FROM alembic_version"))
+        for revision in revisions:
+            connection.execute(text(f"INSERT INTO alembic_version VALUES ('{revision}')"))
+    database.close()
+    for words in (("db", "sync"), ("db", "check"), ("db", "contract")):
+        done = manage(*words)
+        assert (done.returncode, sentence in done.stderr, "Traceback" in done.stderr) == (code, True, False), (words, done.stderr)
+    assert (manage("db", "purge").returncode, "Traceback" in done.stderr) == (code, False)
+
+
+def test_a_database_without_tables_is_a_sentence(manage: Manage) -> None:
+    done = manage("db", "purge")
+    assert (done.returncode, "image-manage db sync" in done.stderr, "Traceback" in done.stderr) == (1, True, False)

@@ -327,3 +327,11 @@ def test_a_dollar_sign_in_a_password_is_named_and_nothing_of_it_told(tmp_path: P
     command: list[str | Path] = [BIN / "image-manage", "--config-file", tmp_path / "glance-api.conf", "db", "version"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, "Traceback" in done.stderr, "word" in done.stderr) == (2, False, False)
+
+
+@pytest.mark.parametrize("program", ["glance-api", "glance-registry"])
+def test_the_sample_files_hold_no_password(tmp_path: Path, program: str) -> None:
+    sample = Path("etc", f"{program}.conf.sample").read_text()
+    conf = load(tmp_path, f"{sample}\n[database]\nconnection = sqlite:///{tmp_path}/x.db\n", program)
+    (tmp_path / f"{program}.conf").chmod(0o644)
+    assert [found.sentence for found in findings(conf, program) if "password" in found.sentence] == []
