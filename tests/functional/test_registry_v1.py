@@ -152,9 +152,9 @@ def test_changing(url: str) -> None:
 
         assert (await put({"name": "n"}))["properties"] == {"k": "v"}
         assert (await put({"properties": {"k2": "v2"}}))["properties"] == {"k": "v", "k2": "v2"}
-        assert (await put({"properties": {"k3": "v"}}, purge="yes"))["properties"].keys() == {"k", "k2", "k3"}
+        assert (await put({"properties": {"k3": "v"}}, purge="True"))["properties"].keys() == {"k", "k2", "k3"}
         assert (await put({"properties": {"k4": "v"}}, purge="true"))["properties"] == {"k4": "v"}
-        assert (await put({}, purge="True"))["properties"] == {}
+        assert (await put({}, purge="true"))["properties"] == {}
         same = await put({"created_at": "2001-02-03T04:05:06", "deleted": True, "bogus": 1, "id": image["id"]})
         assert (same["created_at"], same["deleted"]) == (image["created_at"], False)
         assert same["location_data"] == image["location_data"]

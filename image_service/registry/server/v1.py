@@ -80,7 +80,7 @@ class RegistryV1:
         # The scrubber of an old Glance moves the status of images that it has deleted.
         deleted = request["context"].is_admin
         image = await self._mine(request, deleted=deleted)
-        change.purge_properties = request.headers.get("X-Glance-Registry-Purge-Props", "").lower() == "true"
+        change.purge_properties = request.headers.get("X-Glance-Registry-Purge-Props") == "true"
         policy.require_own_files(request["context"], image.id, [location.url for location in change.locations or ()])
         if not request["context"].is_admin:
             change.values.pop("owner", None)
