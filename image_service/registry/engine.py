@@ -48,7 +48,7 @@ def database_url(connection: str) -> URL:
     """
     try:
         url = make_url(connection)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # of a port that is no number
         raise ValueError("[database] connection is no URL; write mysql://USER:PASSWORD@HOST/NAME or sqlite:////PATH.") from None
     kind = url.get_backend_name()
     if kind in ("mysql", "mariadb"):
@@ -264,4 +264,6 @@ def _refusal(database: Database) -> str | None:
             if database.is_sqlite or mysql_code(error) not in _MYSQL_NOT_YET:
                 raise RegistryUnavailable(words) from error
             return words
+        except TypeError as error:  # the driver does not know what stands behind the question mark
+            raise RegistryUnavailable(f"[database] connection: {error}.") from error
         return None

@@ -306,6 +306,16 @@ def test_a_database_of_others_or_of_a_newer_release_is_not_touched(
     assert (manage("db", "purge").returncode, "Traceback" in done.stderr) == (code, False)
 
 
+@pytest.mark.parametrize(
+    ("connection", "sentence"), [("mysql://u@127.0.0.1/x?foo=bar", "'foo'"), ("mysql://u@host:port/x", "is no URL")]
+)
+def test_a_url_that_nobody_understands_is_a_sentence(tmp_path: Path, connection: str, sentence: str) -> None:
+    done = subprocess.run(
+        command(write_conf(tmp_path, connection), "db", "version"), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode != 0, sentence in done.stderr, "Traceback" in done.stderr) == (True, True, False), done.stderr
+
+
 def test_a_database_without_tables_is_a_sentence(manage: Manage) -> None:
     done = manage("db", "purge")
     assert (done.returncode, "image-manage db sync" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
