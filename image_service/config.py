@@ -19,6 +19,20 @@ DISK_FORMATS = ["ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi
 CONTAINER_FORMATS = ["ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed"]
 # shake has no length of its own.
 HASHES = sorted(name for name in hashlib.algorithms_guaranteed if not name.startswith("shake"))
+_FACILITIES = [
+    "AUTH",
+    "CRON",
+    "DAEMON",
+    "KERN",
+    "LPR",
+    "MAIL",
+    "NEWS",
+    "SYSLOG",
+    "USER",
+    "UUCP",
+    *(f"LOCAL{n}" for n in range(8)),
+]
+FACILITIES = [f"{prefix}{name}" for prefix in ("LOG_", "") for name in _FACILITIES]
 DEFAULT_DATADIR = "/var/lib/glance/images"
 
 
@@ -62,7 +76,13 @@ LOG_OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt("log_dir", deprecated_name="logdir", help="Folder that a relative log_file is in."),
     cfg.BoolOpt("use_stderr", default=False, help="Log to standard error as well when a log_file is given."),
     cfg.BoolOpt("use_syslog", default=False, help="Log to syslog as well."),
-    cfg.StrOpt("syslog_log_facility", default="LOG_USER", help="Syslog facility."),
+    cfg.StrOpt(
+        "syslog_log_facility",
+        default="LOG_USER",
+        choices=FACILITIES,
+        ignore_case=True,
+        help="Syslog facility, with LOG_ or without.",
+    ),
     cfg.BoolOpt("use_json", default=False, help="One JSON object a log line."),
     cfg.StrOpt("log_date_format", default="%Y-%m-%d %H:%M:%S", help="Form of the time in log lines (strftime)."),
     cfg.BoolOpt("access_log", default=True, help="Ours. Log one line a request."),

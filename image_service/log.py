@@ -73,6 +73,7 @@ class LogFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._fd = self._open()
+        self._torn = False
 
     def _open(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -86,15 +87,17 @@ class LogFile:
         if rotated:
             old, self._fd = self._fd, self._open()
             os.close(old)
-        _write_all(self._fd, lines)
+        start, self._torn = "\n" if self._torn else "", True
+        _write_all(self._fd, lines, start)
+        self._torn = False  # No line was cut off by a full disk.
 
     def close(self) -> None:
         """Give the descriptor back."""
         os.close(self._fd)
 
 
-def _write_all(fd: int, lines: Lines) -> None:
-    data = memoryview("".join(f"{text}\n" for _, text in lines).encode("utf-8", "backslashreplace"))
+def _write_all(fd: int, lines: Lines, start: str = "") -> None:
+    data = memoryview((start + "".join(f"{text}\n" for _, text in lines)).encode("utf-8", "backslashreplace"))
     while data:
         data = data[os.write(fd, data) :]
 
@@ -217,7 +220,8 @@ def setup(conf: cfg.ConfigOpts, program: str) -> None:
     if not path or conf.use_stderr:
         targets.append(to_stderr)
     if conf.use_syslog:
-        syslog.openlog(program, syslog.LOG_PID, getattr(syslog, conf.syslog_log_facility.upper(), syslog.LOG_USER))
+        facility: int = getattr(syslog, "LOG_" + conf.syslog_log_facility.upper().removeprefix("LOG_"))
+        syslog.openlog(program, syslog.LOG_PID, facility)
         targets.append(to_syslog)
     before, _OUTPUT.targets, _OUTPUT.form = _OUTPUT.targets, targets, Form(conf.use_json, conf.log_date_format)
     for target in before:

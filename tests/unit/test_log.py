@@ -183,3 +183,31 @@ def test_a_full_disk_does_not_fail_who_logs(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.conf")], check=False)
     assert done.returncode == 0
+
+
+def test_a_line_that_a_full_disk_cut_spoils_no_other(tmp_path: Path) -> None:
+    """``RLIMIT_FSIZE`` ends a write in the middle, as a full disk does."""
+    program = """
+import contextlib, resource, sys
+from image_service.log import LogFile
+file = LogFile(sys.argv[1])
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+with contextlib.suppress(OSError):
+    file([(20, "first and too long")])
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+file([(20, "second")])
+file([(20, "third")])
+"""
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "log")], check=True)
+    assert (tmp_path / "log").read_text().splitlines() == ["first and ", "second", "third"]
+
+
+@pytest.mark.parametrize("facility", ["LOG_LOCAL0", "local0", "daemon"])
+def test_a_facility_may_be_written_without_its_prefix(tmp_path: Path, facility: str) -> None:
+    set_up(tmp_path, f"use_syslog = True\nsyslog_log_facility = {facility}")
+
+
+def test_another_facility_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="LOG_UPTO"):
+        set_up(tmp_path, "use_syslog = True\nsyslog_log_facility = LOG_UPTO")
