@@ -7,6 +7,8 @@ import http.client
 import json
 import os
 import socket
+from collections.abc import Mapping
+from typing import Self
 
 from tests.functional.running import PATIENCE, Running
 
@@ -20,37 +22,65 @@ FORM = {
 
 
 class SlowUpload:
-    """An upload whose client sends a piece when it is told to."""
+    """An upload whose bytes are sent one call at a time; ``length`` None: in chunks."""
 
-    def __init__(self, server: Running, pieces: int) -> None:
-        self._left = pieces
-        self._digest = hashlib.md5(usedforsecurity=False)
-        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
-        self._connection.putrequest("POST", "/v1/images")
-        for name, value in {**FORM, "Content-Length": str(pieces * len(PIECE))}.items():
+    def __init__(self, port: int, method: str, path: str, length: int | None, headers: Mapping[str, str]) -> None:
+        self._chunked = length is None
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        self._connection.putrequest(method, path)
+        framing = {"Transfer-Encoding": "chunked"} if length is None else {"Content-Length": str(length)}
+        for name, value in {"Content-Type": "application/octet-stream", **framing, **headers}.items():
             self._connection.putheader(name, value)
         self._connection.endheaders()
 
-    def __enter__(self) -> SlowUpload:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def send(self) -> None:
-        self._connection.send(PIECE)
+    def send(self, data: bytes) -> None:
+        """Send a part of the body."""
+        self._connection.send(b"%x\r\n%s\r\n" % (len(data), data) if self._chunked else data)
+
+    def send_raw(self, data: bytes) -> None:
+        """Send bytes without the framing of a chunk."""
+        self._connection.send(data)
+
+    def finish(self) -> tuple[int, str]:
+        """End the body; status and text of the answer."""
+        if self._chunked:
+            self._connection.send(b"0\r\n\r\n")
+        return self.answer()
+
+    def answer(self) -> tuple[int, str]:
+        """Status and text of the answer."""
+        answer = self._connection.getresponse()
+        return answer.status, answer.read().decode()
+
+
+class BigUpload(SlowUpload):
+    """One of ``pieces`` MiB, sent a piece a call."""
+
+    def __init__(self, server: Running, pieces: int) -> None:
+        super().__init__(server.port, "POST", "/v1/images", pieces * len(PIECE), FORM)
+        self._left = pieces
+        self._digest = hashlib.md5(usedforsecurity=False)
+
+    def send_piece(self) -> None:
+        self.send(PIECE)
         self._digest.update(PIECE)
         self._left -= 1
 
-    def finish(self) -> None:
-        """Send the rest; the image must be there, whole."""
+    def send_rest(self) -> None:
+        """The image must be there then, whole."""
         while self._left:
-            self.send()
-        answer = self._connection.getresponse()
-        body = json.loads(answer.read())
-        assert answer.status == 201
-        assert body["image"]["status"] == "active"
-        assert body["image"]["checksum"] == self._digest.hexdigest()
+            self.send_piece()
+        status, text = self.finish()
+        image = json.loads(text)["image"]
+        assert status == 201
+        assert image["status"] == "active"
+        assert image["checksum"] == self._digest.hexdigest()
 
 
 class SlowDownload:

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from tests.functional.running import Running, eventually, running
-from tests.functional.slow_clients import FORM, SlowDownload, SlowUpload, upload
+from tests.functional.slow_clients import FORM, BigUpload, SlowDownload, upload
 
 
 def test_silent_clients_are_cut(tmp_path: Path) -> None:
     with running(tmp_path, "client_socket_timeout = 1") as server:
         server.start_and_wait()
         image_id = upload(server, 32)
-        with SlowDownload(server, image_id) as down, SlowUpload(server, 8) as up:
-            up.send()
+        with SlowDownload(server, image_id) as down, BigUpload(server, 8) as up:
+            up.send_piece()
             eventually(lambda: b"saving" in server.ask("GET", "/v1/images/detail")[2], "the upload runs")
             eventually(lambda: b"saving" not in server.ask("GET", "/v1/images/detail")[2], "the upload was given up")
             eventually(lambda: f"path=/v2/images/{image_id}/file" in server.log, "the download was given up")
@@ -49,11 +49,11 @@ def test_who_waits_for_the_service_to_start_is_cut_when_silent(tmp_path: Path) -
 def test_slow_clients_are_not_cut(tmp_path: Path) -> None:
     with running(tmp_path, "client_socket_timeout = 2") as server:
         server.start_and_wait()
-        with SlowUpload(server, 6) as up:
+        with BigUpload(server, 6) as up:
             for _ in range(5):
-                up.send()
+                up.send_piece()
                 time.sleep(0.9)  # the sum is beyond the time-out, each silence is below it
-            up.finish()
+            up.send_rest()
 
 
 def test_many_and_long_headers_pass(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.functional.running import BIN, PATIENCE, Running, eventually, running
-from tests.functional.slow_clients import SlowUpload
+from tests.functional.slow_clients import BigUpload
 from tests.ports import free_port
 
 
@@ -97,13 +97,13 @@ def test_a_server_whose_pid_cannot_be_written_does_not_run(server: Running) -> N
 
 def test_stop_waits_for_a_running_upload(server: Running) -> None:
     assert control(server, "start").returncode == 0
-    with SlowUpload(server, 8) as up:
-        up.send()
+    with BigUpload(server, 8) as up:
+        up.send_piece()
         early = control(server, "stop", "--timeout", "1")
         assert early.returncode == 1
         assert "still finishes" in early.stderr
         with subprocess.Popen([BIN / "image-control", "--config-file", server.config, "api", "stop"]) as stopping:
-            up.finish()
+            up.send_rest()
             assert stopping.wait(PATIENCE) == 0
     assert control(server, "status").returncode == 3
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.functional.running import PATIENCE, Running, eventually, running
-from tests.functional.slow_clients import PIECE, SlowDownload, SlowUpload, upload
+from tests.functional.slow_clients import PIECE, BigUpload, SlowDownload, upload
 from tests.functional.v1 import DATA, RAW, Web, web_server
 
 
@@ -29,14 +29,14 @@ def refused(server: Running) -> bool:
 def test_sigterm_lets_a_download_and_an_upload_end_and_takes_no_new_connection(server: Running) -> None:
     server.start_and_wait()
     image_id = upload(server, 32)
-    with SlowDownload(server, image_id) as down, SlowUpload(server, 8) as up:
-        up.send()
+    with SlowDownload(server, image_id) as down, BigUpload(server, 8) as up:
+        up.send_piece()
         server.signal(signal.SIGTERM)
         eventually(lambda: refused(server), "closed for new connections")
-        up.send()
+        up.send_piece()
         assert server.process is not None
         assert server.process.poll() is None
-        up.finish()
+        up.send_rest()
         assert down.finish() == PIECE * 32
         assert server.wait() == 0
 
@@ -44,8 +44,8 @@ def test_sigterm_lets_a_download_and_an_upload_end_and_takes_no_new_connection(s
 def test_sigterm_cuts_what_does_not_end_in_time_and_leaves_nothing(tmp_path: Path) -> None:
     with running(tmp_path, "graceful_timeout = 1") as server:
         server.start_and_wait()
-        with SlowUpload(server, 8) as up:
-            up.send()
+        with BigUpload(server, 8) as up:
+            up.send_piece()
             eventually(lambda: b"saving" in server.ask("GET", "/v2/images?status=saving")[2], "the upload runs")
             server.signal(signal.SIGTERM)
             assert server.wait() == 0
@@ -144,8 +144,8 @@ class Asking:
 def test_sighup_reloads_without_a_failed_request_and_transfers_go_on(server: Running, keep: bool) -> None:
     server.start_and_wait()
     image_id = upload(server, 32)
-    with SlowDownload(server, image_id) as down, SlowUpload(server, 8) as up:
-        up.send()
+    with SlowDownload(server, image_id) as down, BigUpload(server, 8) as up:
+        up.send_piece()
         before = server.workers()
         with Asking(server, keep=keep) as asking:
             server.configure(default="public_endpoint = http://images.example:9292")
@@ -158,7 +158,7 @@ def test_sighup_reloads_without_a_failed_request_and_transfers_go_on(server: Run
             seen = asking.answers
             eventually(lambda: asking.answers > seen + 50, "answers go on")
         assert asking.failures == []
-        up.finish()
+        up.send_rest()
         assert down.finish() == PIECE * 32
         eventually(lambda: len(server.workers()) == 2 and not server.workers() & before, "the old workers are gone")
 
@@ -245,8 +245,8 @@ def test_sigterm_does_not_cut_transfers_of_workers_whose_master_was_killed(serve
     server.start_and_wait()
     workers = server.workers()
     assert server.process is not None
-    with SlowUpload(server, 8) as up:
-        up.send()
+    with BigUpload(server, 8) as up:
+        up.send_piece()
         server.process.kill()
         server.process.wait(PATIENCE)
         try:
@@ -254,7 +254,7 @@ def test_sigterm_does_not_cut_transfers_of_workers_whose_master_was_killed(serve
             for pid in workers:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
-            up.finish()
+            up.send_rest()
         finally:
             for pid in workers:
                 with contextlib.suppress(ProcessLookupError):

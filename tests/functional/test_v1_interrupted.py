@@ -10,13 +10,14 @@ import pytest
 
 from tests.functional.running import PATIENCE, eventually
 from tests.functional.service import OCTET_STREAM, Service
-from tests.functional.v1 import DATA, RAW, SlowUpload, files_of, make, meta, put, state, status_becomes
+from tests.functional.slow_clients import SlowUpload
+from tests.functional.v1 import DATA, RAW, files_of, make, meta, put, state, status_becomes
 
 PART = b"p" * 70_000
 
 
 def _slow(service: Service, image_id: str, length: int | None, headers: dict[str, str] | None = None) -> SlowUpload:
-    return SlowUpload(service, "PUT", f"/v1/images/{image_id}", length, headers or {})
+    return SlowUpload(service.port, "PUT", f"/v1/images/{image_id}", length, headers or {})
 
 
 def _is_killed_without_bytes(service: Service, image_id: str) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tests.functional.running import PATIENCE, eventually
+from tests.functional.running import eventually
 from tests.functional.service import OCTET_STREAM, Answer, Service
 
 DATA = b"0123456789abcdef" * 4
@@ -147,41 +147,3 @@ def _handler(go: threading.Event) -> type[http.server.BaseHTTPRequestHandler]:
             """Say nothing."""
 
     return Handler
-
-
-class SlowUpload:
-    """An upload whose bytes are sent one call at a time; ``length`` None: in chunks."""
-
-    def __init__(self, service: Service, method: str, path: str, length: int | None, headers: Headers) -> None:
-        self._chunked = length is None
-        self._connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE)
-        self._connection.putrequest(method, path)
-        framing = {"Transfer-Encoding": "chunked"} if length is None else {"Content-Length": str(length)}
-        for name, value in {**OCTET_STREAM, **framing, **headers}.items():
-            self._connection.putheader(name, value)
-        self._connection.endheaders()
-
-    def __enter__(self) -> SlowUpload:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-
-    def send(self, data: bytes) -> None:
-        """Send a part of the body."""
-        self._connection.send(b"%x\r\n%s\r\n" % (len(data), data) if self._chunked else data)
-
-    def send_raw(self, data: bytes) -> None:
-        """Send bytes without the framing of a chunk."""
-        self._connection.send(data)
-
-    def finish(self) -> tuple[int, str]:
-        """End the body; status and text of the answer."""
-        if self._chunked:
-            self._connection.send(b"0\r\n\r\n")
-        return self.answer()
-
-    def answer(self) -> tuple[int, str]:
-        """Status and text of the answer."""
-        answer = self._connection.getresponse()
-        return answer.status, answer.read().decode()
