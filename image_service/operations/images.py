@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
+from functools import partial
 
 from image_service import faults
 from image_service.context import RequestContext
@@ -110,7 +111,7 @@ async def show(service: Service, context: RequestContext, image_id: str, *, v1: 
 
 async def to_change(service: Service, context: RequestContext, image_id: str, *, v1: bool = False) -> Image:
     """The image, if the asker may change it. ``NotFound`` where he may not see it (v1: nor change it), else ``Forbidden``, also
-    when it waits to be deleted: a change would put that off.
+    when it waits to be deleted, which a change would put off.
     """
     image = await show(service, context, image_id, v1=v1, deleted=v1)
     policy.require_change(context, image, v1=v1)
@@ -198,10 +199,9 @@ def _difference(old: Image, new: Image) -> ImageChange:
 
 
 async def delete(service: Service, image: Image) -> Image:
-    """Delete an image (from :func:`to_change`): the status first, then the bytes, then the row (contract A.12).
+    """Delete an image (from :func:`to_change`) as :func:`remove` does, or mark it for the scrubber (``delayed_delete``).
 
-    A crash in between is finished by the sweep. When the store refuses, the old status is put back. Errors: ``ProtectedImage``,
-    ``NotFound``, ``StoreInUse``, ``Forbidden`` and ``StoreUnavailable`` (by the store).
+    Errors: ``ProtectedImage``, ``NotFound``, ``StoreInUse``, ``Forbidden`` and ``StoreUnavailable`` (by the store).
     """
     if image.protected:
         raise ProtectedImage(f"Image {image.id} is protected and cannot be deleted. Set protected to false first.")
@@ -212,20 +212,29 @@ async def delete(service: Service, image: Image) -> Image:
     target = Status.PENDING_DELETE if later else Status.DELETED
     lifecycle.require(image.status, target)
     try:
-        # From this status, for it is the one that may be put back.
-        marked = await _move(service, image, target, {image.status})
+        if not later:
+            return await remove(service.registry, service.stores, image)
+        await _move(service, image, target, {image.status})
+        return await service.registry.delete_image(image.id)
     except WrongStatus:
         return await delete(service, await service.registry.get_image(image.id, include_deleted=True))
+
+
+async def remove(registry: Registry, stores: Stores, image: Image) -> Image:
+    """The status first, then the bytes, then the row (contract A.12). A crash in between is finished by the sweep.
+
+    When the store refuses, the old status is put back. ``WrongStatus`` when the image has another one by now.
+    """
+    move = partial(registry.update_image, image.id, include_deleted=image.deleted)
+    marked = await move(ImageChange({"status": Status.DELETED}), from_status={image.status})
     faults.point("delete.after-status")
-    if later:
-        return marked
     try:
-        await remove_bytes(service.stores, marked)
+        await remove_bytes(stores, marked)
     except ImageServiceError:
-        await _move(service, image, image.status, {Status.DELETED})
+        await move(ImageChange({"status": image.status}), from_status={Status.DELETED})
         raise
     faults.point("delete.after-bytes")
-    return await service.registry.delete_image(image.id)
+    return await registry.delete_image(image.id)
 
 
 async def _move(service: Service, image: Image, target: Status, sources: Collection[Status]) -> Image:

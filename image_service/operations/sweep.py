@@ -15,9 +15,9 @@ from datetime import timedelta
 
 from image_service.errors import ImageServiceError, InvalidValue, NotFound, UploadLost, WrongStatus
 from image_service.model import Image, Location, Status, UploadLease, now
-from image_service.operations.images import has_still, pages, remove_bytes, require_known_places, with_bytes
+from image_service.operations.images import has_still, pages, remove, require_known_places, with_bytes
 from image_service.operations.uploads import failure
-from image_service.registry.interface import ImageChange, ImageQuery, Registry, SortKey, TimeFilter
+from image_service.registry.interface import ImageQuery, Registry, SortKey, TimeFilter
 from image_service.store.interface import Listable, Store, StoredObject
 from image_service.store.stores import Stores
 
@@ -88,8 +88,8 @@ async def scrub(
 ) -> Scrubbed:
     """Remove the images that were given ``status`` at least ``older_than`` seconds ago, ``at_once`` at a time.
 
-    ``pending_delete``: those that are deleted later (delayed_delete). ``deleted``: deletes that were cut short; those that were
-    not are soft-deleted and not found.
+    ``pending_delete``: those that are deleted later (delayed_delete), soft-deleted like all that their users deleted.
+    ``deleted``: deletes that were cut short; those that were not are soft-deleted and not found.
     """
     result = Scrubbed()
     places = asyncio.Semaphore(at_once)
@@ -98,7 +98,8 @@ async def scrub(
         async with places:
             try:
                 if not dry_run:
-                    await _remove(registry, stores, image)
+                    require_known_places(stores, image)
+                    await remove(registry, stores, image)
             except (WrongStatus, NotFound):
                 return  # another process was faster, or the image was restored
             except ImageServiceError as error:
@@ -108,18 +109,10 @@ async def scrub(
         result.removed.append(image.id)
 
     since = TimeFilter("updated_at", "lte", now() - timedelta(seconds=older_than))
-    async for page in pages(registry, ImageQuery(equal={"status": status}, times=(since,))):
+    soft_deleted = None if status is Status.PENDING_DELETE else False
+    async for page in pages(registry, ImageQuery(equal={"status": status}, times=(since,), deleted=soft_deleted)):
         await asyncio.gather(*(one(image) for image in page))
     return result
-
-
-async def _remove(registry: Registry, stores: Stores, image: Image) -> None:
-    require_known_places(stores, image)
-    if image.status is not Status.DELETED:
-        # First, so that a restored image keeps its bytes, and of two processes only one goes on.
-        await registry.update_image(image.id, ImageChange({"status": Status.DELETED}), from_status={image.status})
-    await remove_bytes(stores, image)
-    await registry.delete_image(image.id)
 
 
 # -- bytes and images that lost each other --
@@ -194,7 +187,9 @@ async def _orphans(registry: Registry, items: list[StoredObject]) -> list[tuple[
 
 
 def _has_no_bytes(image: Image | None) -> bool:
-    return image is None or image.deleted or image.status in _WITHOUT_BYTES
+    if image is None or image.status in _WITHOUT_BYTES:
+        return True
+    return image.deleted and image.status is not Status.PENDING_DELETE
 
 
 async def _remove_orphan(registry: Registry, store: Store, item: StoredObject) -> None:

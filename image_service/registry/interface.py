@@ -140,7 +140,8 @@ class Registry(ABC):
     async def delete_image(self, image_id: str) -> Image:
         """Soft-delete: ``deleted``, ``deleted_at``; properties, tags, members and locations of it go. The status stays.
 
-        A lease of it stays, so that what a dying upload leaves is still found by the sweep. Works again on a deleted image.
+        A lease of it stays, so that what a dying upload leaves is still found by the sweep; so do the locations of an image that
+        is ``pending_delete``. Works again on a deleted image.
         Returns the image as it is then. ``NotFound``.
         """
 

@@ -75,11 +75,12 @@ def update_image(
 
 
 def delete_image(connection: Connection, image_id: str) -> Image:
-    """Mark the row as deleted, drop what hangs on it."""
-    _status, deleted = _lock(connection, image_id, include_deleted=True)
-    if not deleted:
-        for table in tables.BELONGINGS:
+    """Mark the row as deleted, drop what hangs on it; but where bytes lie that are still to be removed."""
+    status, deleted = _lock(connection, image_id, include_deleted=True)
+    for table in tables.BELONGINGS:
+        if table is not IMAGE_LOCATIONS or status is not Status.PENDING_DELETE:
             connection.execute(delete(table).where(table.c.image_id == image_id))
+    if not deleted:
         moment = now()
         marked = update(IMAGES).where(IMAGES.c.id == image_id).values(deleted=True, deleted_at=moment, updated_at=moment)
         connection.execute(marked)

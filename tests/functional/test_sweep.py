@@ -186,6 +186,47 @@ def test_delayed_delete(house: House) -> None:
     house.run(work)
 
 
+@pytest.mark.parametrize("soft_deleted", [True, False], ids=["soft-deleted", "cut short before"])
+def test_what_waits_to_be_deleted_keeps_its_bytes_until_the_scrubber_comes(house: House, soft_deleted: bool) -> None:
+    async def work(rooms: Rooms) -> None:
+        image = await rooms.active()
+        await rooms.registry.update_image(image.id, ImageChange({"status": Status.PENDING_DELETE}))
+        if soft_deleted:
+            found = await rooms.registry.delete_image(image.id)
+            assert (found.deleted, found.status, found.locations) == (True, Status.PENDING_DELETE, image.locations)
+        house.age()
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 0)).removed == []
+        assert (await sweep.reconcile(rooms.registry, rooms.stores, 0, dry_run=False)).orphans == []
+        assert house.files() == {image.id}
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0)).removed == [image.id]
+        found = await rooms.registry.get_image(image.id, include_deleted=True)
+        assert (found.deleted, found.status, found.locations) == (True, Status.DELETED, [])
+        assert house.files() == set()
+
+    house.run(work)
+
+
+@pytest.mark.parametrize("soft_deleted", [True, False])
+def test_what_the_store_does_not_give_up_waits_on(house: House, monkeypatch: pytest.MonkeyPatch, soft_deleted: bool) -> None:
+    async def work(rooms: Rooms) -> None:
+        image = await rooms.active()
+        await rooms.registry.update_image(image.id, ImageChange({"status": Status.PENDING_DELETE}))
+        if soft_deleted:
+            await rooms.registry.delete_image(image.id)
+
+        async def refuse(*_: object) -> None:
+            raise StoreUnavailable("not now")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(rooms.stores.default, "delete", refuse)
+            assert (await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0)).failed == [image.id]
+        found = await rooms.registry.get_image(image.id, include_deleted=True)
+        assert (found.status, found.locations) == (Status.PENDING_DELETE, image.locations)
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0)).removed == [image.id]
+
+    house.run(work)
+
+
 def test_a_store_that_is_not_configured_fails_and_is_tried_again(house: House) -> None:
     async def work(rooms: Rooms) -> None:
         image = await rooms.active()
