@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 from oslo_config import cfg
@@ -20,18 +21,8 @@ CONTAINER_FORMATS = ["ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compr
 # shake has no length of its own.
 HASHES = sorted(name for name in hashlib.algorithms_guaranteed if not name.startswith("shake"))
 _FACILITIES = [
-    "AUTH",
-    "CRON",
-    "DAEMON",
-    "KERN",
-    "LPR",
-    "MAIL",
-    "NEWS",
-    "SYSLOG",
-    "USER",
-    "UUCP",
-    *(f"LOCAL{n}" for n in range(8)),
-]
+    "AUTH", "CRON", "DAEMON", "KERN", "LPR", "MAIL", "NEWS", "SYSLOG", "USER", "UUCP", *(f"LOCAL{n}" for n in range(8)),
+]  # fmt: skip
 FACILITIES = [f"{prefix}{name}" for prefix in ("LOG_", "") for name in _FACILITIES]
 DEFAULT_DATADIR = "/var/lib/glance/images"
 
@@ -39,6 +30,15 @@ DEFAULT_DATADIR = "/var/lib/glance/images"
 def _old(*places: str) -> list[cfg.DeprecatedOpt]:
     """Where an option is read from as well: GROUP.NAME."""
     return [cfg.DeprecatedOpt(name, group=group) for group, _, name in (place.partition(".") for place in places)]
+
+
+def _as_in_juno(option: cfg.Opt) -> cfg.Opt:
+    """``option`` of stores without names; those of the file store stood in ``[DEFAULT]``."""
+    if not option.name.startswith("filesystem_"):
+        return option
+    option = copy(option)
+    option.deprecated_opts = _old(f"DEFAULT.{option.name}")
+    return option
 
 
 SERVER_OPTIONS: list[cfg.Opt] = [
@@ -243,7 +243,7 @@ API_GROUPS: dict[str, list[cfg.Opt]] = {
     "trusted_auth": TRUSTED_AUTH_OPTIONS,
     "registry_link": LINK_SECRET_OPTIONS,
     "image_format": IMAGE_FORMAT_OPTIONS,
-    "glance_store": [*STORES_OPTIONS, *STORE_OPTIONS],
+    "glance_store": [*STORES_OPTIONS, *map(_as_in_juno, STORE_OPTIONS)],
 }
 REGISTRY_GROUPS: dict[str, list[cfg.Opt]] = {
     "DEFAULT": [

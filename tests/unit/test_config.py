@@ -54,6 +54,15 @@ def load(tmp_path: Path, text: str, program: str = "glance-api") -> cfg.ConfigOp
     return config.load(program, [str(file)], [])
 
 
+def test_the_folder_of_a_file_store_may_stand_where_juno_had_it(tmp_path: Path) -> None:
+    conf = load(tmp_path, f"[DEFAULT]\nfilesystem_store_datadir = {tmp_path}/images\nfilesystem_store_file_perm = 640\n")
+    assert folders(conf) == [f"{tmp_path}/images"]
+    assert conf.glance_store.filesystem_store_file_perm == 640
+    assert [*unknown_options(conf, "glance-api")] == []
+    named = f"[DEFAULT]\nenabled_backends = a:file\nfilesystem_store_datadir = {tmp_path}/images\n"
+    assert folders(load(tmp_path, named)) == ["/var/lib/glance/a"]
+
+
 @pytest.mark.parametrize(("program", "text"), [("glance-api", API_OF_2014), ("glance-registry", REGISTRY_OF_2014)])
 def test_the_files_of_2014_mean_what_they_meant(tmp_path: Path, program: str, text: str) -> None:
     conf = load(tmp_path, text, program)
@@ -90,7 +99,7 @@ def test_the_store_of_2014_is_the_file_store(tmp_path: Path) -> None:
         ("[DEFAULT]\nwokers = 2", "[DEFAULT] wokers is not an option (did you mean [DEFAULT] workers?)"),
         ("[DEFAULT]\nregistry_hots = h", "did you mean [DEFAULT] registry_host?"),
         ("[glance_store]\nfilesystem_store_dataddir = /x", "did you mean [glance_store] filesystem_store_datadir?"),
-        ("[DEFAULT]\nfilesystem_store_datadir = /x", "it belongs to [glance_store]"),
+        ("[DEFAULT]\nhttps_insecure = True", "it belongs to [glance_store]"),
         ("[DEFAULT]\nflavor = http_basic", "it belongs to [paste_deploy]"),
         ("[database]\nconection = sqlite:////x", "did you mean [database] connection?"),
         ("[DEFAULT]\nzzz = 1", "[DEFAULT] zzz is not an option; it has no effect"),
