@@ -13,7 +13,7 @@ async def find(service: Service, url: str, size: int | None) -> tuple[Location, 
     """Where ``url`` leads, and how many bytes lie there.
 
     ``UnsupportedUrl`` for anything but http and https (``file`` would read the server's own files), ``DataMissing``,
-    ``InvalidValue`` when nobody answers, ``Conflict`` when ``size`` (what the client says) is another.
+    ``InvalidValue`` when nobody answers, ``Conflict`` when ``size`` (what the client says; 0 says nothing) is another.
     """
     _require_elsewhere(url)
     location = Location(url)
@@ -22,7 +22,7 @@ async def find(service: Service, url: str, size: int | None) -> tuple[Location, 
         found = await store.size(url)
     except StoreUnavailable as error:
         raise InvalidValue(f"The HTTP URL is invalid: {error.message}") from None
-    if size is not None and size != found:
+    if size and size != found:
         raise Conflict(f"A size of {size} bytes was given, but the location has {found}.")
     if service.stores.named:
         location.metadata["store"] = store.name

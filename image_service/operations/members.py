@@ -104,10 +104,12 @@ async def replace_v1(
 
 
 async def remove_v1(registry: Registry, context: RequestContext, image: Image, member_id: str) -> None:
-    """Remove a member; a member may remove itself. ``NotFound`` when it is none."""
+    """Remove a member; a member may remove itself, and nobody else. ``NotFound`` when it is none that the asker may know."""
     policy.require_writer(context)
     if context.project != member_id:
         await policy.require_sharing_v1(context, image, registry)
+    if not _may_know(context, image, member_id):
+        raise NotFound("Membership could not be found.")
     await registry.delete_member(image.id, member_id)
 
 

@@ -82,6 +82,14 @@ def test_a_length_over_the_cap_leaves_a_queued_image_queued(small: Service) -> N
     assert _is(small, image["id"], "queued")
 
 
+def test_a_declared_size_over_the_cap_is_refused_without_bytes_too(small: Service) -> None:
+    image_id = str(uuid.uuid4())
+    assert post(small, id=image_id, owner=unique(), size=CAP + 1, **RAW).status == 400
+    assert _is(small, image_id, "absent")
+    image = make(small, owner=unique(), **RAW)
+    assert put(small, image["id"], size=CAP + 1).status == 400
+
+
 def test_chunks_over_the_cap_kill_the_image(small: Service) -> None:
     image_id = str(uuid.uuid4())
     assert post(small, _in_chunks(b"x" * (CAP + 1)), id=image_id, owner=unique()).status == 413

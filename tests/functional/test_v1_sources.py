@@ -62,6 +62,10 @@ def test_a_location_that_breaks_off_is_no_whole_image(service: Service, web: Web
     eventually(lambda: "stopped in the middle" in service.log, "the log says why")
 
 
+def test_a_size_of_0_says_nothing_of_a_location(service: Service, web: Web) -> None:
+    assert make(service, location=web.url("/data"), size=0, **RAW)["size"] == 64
+
+
 def test_a_location_is_never_shown(service: Service, web: Web) -> None:
     answer = post(service, location=web.url("/data"), **RAW)
     image_id = answer.json["image"]["id"]

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 
 from tests.functional.service import Service
+from tests.functional.v1 import post
 from tests.functional.v2 import NOBODY
 
 _SHELVES: dict[int, str] = {}
@@ -134,6 +135,13 @@ FILTERS: list[tuple[list[tuple[str, str]], list[str]]] = [
 @pytest.mark.parametrize(("query", "names"), FILTERS, ids=lambda value: str(value)[:50])
 def test_a_filter_finds_what_it_says(service: Service, query: list[tuple[str, str]], names: list[str]) -> None:
     assert _names(service, query) == names
+
+
+def test_a_killed_image_is_in_no_list(service: Service) -> None:
+    name = f"killed-{uuid.uuid4()}"
+    assert post(service, b"four", name=name, size=7).status == 400
+    for query in (f"name={name}", f"name={name}&status=killed"):
+        assert service.ask("GET", f"/v2/images?{query}").json["images"] == []
 
 
 def test_ids_are_a_filter_with_operators(service: Service) -> None:

@@ -45,8 +45,16 @@ def require_type(call: Call, source: str | None) -> None:
         raise InvalidValue(f"Content-Type must be application/octet-stream, not {given or 'missing'}. {_CURL}")
 
 
+def _require_fit(call: Call, size: int | None) -> None:
+    """``InvalidValue`` for an image that is known to be too large before its bytes come."""
+    most = call.service.limits.image_size
+    if size is not None and size > most:
+        raise InvalidValue(f"Denying attempt to upload image larger than {most} bytes.")
+
+
 async def keep_with_bytes(call: Call, metadata: Metadata, source: str | None, image: Image, keep: Keep) -> Image:
     """Register what is said of the image, with the bytes that ``source`` has."""
+    _require_fit(call, metadata.fields.get("size"))
     if source == "location":
         images.require_formats(image)
         location, size = await located.find(call.service, metadata.fields["location"], metadata.fields.get("size"))
@@ -78,10 +86,9 @@ async def _upload(call: Call, metadata: Metadata, image: Image, keep: Keep) -> I
     """
     is_base64 = call.request.headers.get("Content-Transfer-Encoding", "").strip().lower() == "base64"
     sent, limits = None if is_base64 else call.request.content_length, call.service.limits
-    size = metadata.fields.get("size") or sent  # a declared 0 with data means nothing
-    if size is not None and size > limits.image_size:
-        raise InvalidValue(f"Denying attempt to upload image larger than {limits.image_size} bytes.")
-    await limits.room_for(call.service.registry, image.owner, size)
+    _require_fit(call, sent)
+    # A declared 0 with data means nothing.
+    await limits.room_for(call.service.registry, image.owner, metadata.fields.get("size") or sent)
     store = uploads.writable_store(call.service, metadata.fields.get("store"))
     kept = await keep(image)
     body = base64_decoded(stream(call.request)) if is_base64 else stream(call.request)

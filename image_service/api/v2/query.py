@@ -48,7 +48,7 @@ def parse(call: Call) -> ImageQuery:
         marker=last.get("marker"),
         limit=page_length(call.conf, last.get("limit")),
         sort=_sort(*(given.getall(name, []) for name in ("sort", "sort_key", "sort_dir"))),
-        exclude_statuses=("deleted", "pending_delete"),
+        exclude_statuses=("killed", "deleted", "pending_delete"),
     )
 
 

@@ -46,7 +46,8 @@ def make_registry_app(conf: cfg.ConfigOpts, registry: Registry) -> web.Applicati
             web.delete("/images/{image_id}/members/{member_id}", v1.delete_member),
             # Glance answers 404 to a method that an address does not have, but here.
             web.post("/images/{image_id}/members", v1.refuse_method),
-            web.route("*", "/images/{image_id}/members/{member_id}", v1.refuse_method),
+            web.get("/images/{image_id}/members/{member_id}", v1.refuse_method, allow_head=False),
+            web.post("/images/{image_id}/members/{member_id}", v1.refuse_method),
             web.get("/shared-images/{member_id}", v1.shared_images, allow_head=False),
             web.post("/internal/{call}", internal_calls(registry, _secret(conf))),
             web.route("*", "/healthcheck", health.healthcheck),
