@@ -28,16 +28,20 @@ SHORTEST_PASSWORD = 8
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do ``args.action``, while no other command changes the files."""
+    """Do ``args.action``. The files are changed while no other command changes them, but nobody waits for who types."""
     conf = config.load("glance-api", args.config_file, args.config_dir)
-    folder = os.open(Path(conf.oslo_middleware.http_basic_auth_user_file).parent, os.O_RDONLY | os.O_DIRECTORY)
+    files = UserFiles(conf)
+    if args.action == "list":
+        _list(files)
+        return
+    _require_possible(files, args)
+    hashed = bcrypt.hashpw(_ask_password(args.name), bcrypt.gensalt(12)).decode() if args.action in ("add", "passwd") else ""
+    folder = os.open(files.folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         files = UserFiles(conf)
-        if args.action == "list":
-            _list(files)
-            return
-        said = _add(files, args) if args.action == "add" else _change(files, args.action, args.name)
+        _require_possible(files, args)
+        said = _change(files, args, hashed)
         files.write()
         print(said)
     finally:
@@ -45,27 +49,32 @@ def run(args: argparse.Namespace) -> None:
 
 
 class UserFiles:
-    """Both files, while nobody else changes them."""
+    """Both files as they are now. ``InvalidValue`` where they cannot be."""
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
-        self._password_path = Path(conf.oslo_middleware.http_basic_auth_user_file)
-        self._identity_path = Path(conf.http_basic.identity_file)
+        # Of a link, what it leads to.
+        self._password_path = Path(conf.oslo_middleware.http_basic_auth_user_file).resolve()
+        self._identity_path = Path(conf.http_basic.identity_file).resolve()
+        self.folder = self._password_path.parent
+        if not self.folder.is_dir():
+            sentence = f"There is no folder {self.folder}: make it, or name the configuration with --config-file"
+            raise InvalidValue(f"{sentence} ([oslo_middleware] http_basic_auth_user_file).")
         passwords = self._password_path.read_bytes() if self._password_path.exists() else b""
         self.lines = passwords.decode(errors="surrogateescape").splitlines()
-        identities = self._identity_path.read_bytes() if self._identity_path.exists() else b""
+        identities = (self._identity_path.read_bytes() if self._identity_path.exists() else b"") or b"{}"
         try:
             parse_identities(identities.decode())
         except ValueError as error:
             raise InvalidValue(f"{self._identity_path}: {error}") from error
-        self.identities: dict[str, Any] = orjson.loads(identities or b"{}")
+        self.identities: dict[str, Any] = orjson.loads(identities)
 
     def names(self) -> list[str]:
         """Users that have a password."""
         return [line.partition(":")[0] for line in self.lines if ":" in line and not line.startswith("#")]
 
-    def set_password(self, name: str, password: bytes) -> None:
+    def set_password(self, name: str, hashed: str) -> None:
         """Replace or add the line of ``name``."""
-        line = f"{name}:{bcrypt.hashpw(password, bcrypt.gensalt(12)).decode()}"
+        line = f"{name}:{hashed}"
         if name in self.names():
             self.lines = [line if old.partition(":")[0] == name else old for old in self.lines]
         else:
@@ -92,29 +101,36 @@ def _replace(path: Path, content: bytes) -> None:
         Path(file.name).replace(path)
 
 
-def _add(files: UserFiles, args: argparse.Namespace) -> str:
-    name, project, roles = args.name, args.project or args.name, [role.lower() for role in args.role or ["member"]]
+def _require_possible(files: UserFiles, args: argparse.Namespace) -> None:
+    """``NotFound``, ``Conflict`` or ``InvalidValue`` unless ``args`` can be done."""
+    name = args.name
+    if args.action != "add":
+        if name not in files.names():
+            raise NotFound(f"There is no user {name}. image-manage user list names them all")
+        return
     if not name or ":" in name or name.startswith("#") or not name.isprintable() or name != name.strip():
         raise InvalidValue(
             "A user's name must not be empty, begin with #, or hold colons, control characters, or blanks at an end."
         )
-    if not f"{project}{''.join(roles)}".isprintable():
+    if not f"{args.project or ''}{''.join(args.role or ())}".isprintable():
         raise InvalidValue("A project or a role must not hold control characters, or bytes that are no UTF-8.")
     if name in files.names():
         raise Conflict(f"There is a user {name} already; image-manage user passwd changes how he logs in")
-    files.set_password(name, _ask_password(name))
-    files.identities[name] = {"project": project, "roles": roles}
-    return f"User {name} was added: project {project}, roles {', '.join(roles)}"
 
 
-def _change(files: UserFiles, action: str, name: str) -> str:
-    if name not in files.names():
-        raise NotFound(f"There is no user {name}. image-manage user list names them all")
-    if action == "passwd":
-        files.set_password(name, _ask_password(name))
+def _change(files: UserFiles, args: argparse.Namespace, hashed: str) -> str:
+    """Do it; what is to be said of it."""
+    name = args.name
+    if hashed:
+        files.set_password(name, hashed)
+    if args.action == "passwd":
         return f"User {name} has a new password"
-    files.identities.setdefault(name, {})["disabled"] = action == "disable"
-    return f"User {name} is {action}d"
+    if args.action == "add":
+        project, roles = args.project or name, [role.lower() for role in args.role or ["member"]]
+        files.identities[name] = {"project": project, "roles": roles}
+        return f"User {name} was added: project {project}, roles {', '.join(roles)}"
+    files.identities.setdefault(name, {})["disabled"] = args.action == "disable"
+    return f"User {name} is {args.action}d"
 
 
 def _list(files: UserFiles) -> None:

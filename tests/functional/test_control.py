@@ -270,6 +270,38 @@ def test_what_cannot_be_done_with_users(asking: Running, words: list[str], passw
     assert "Traceback" not in done.stderr
 
 
+def test_nobody_waits_for_who_types_a_password(asking: Running) -> None:
+    for name in ("alice", "carol"):
+        manage(asking, "user", "add", name, password="first secret\n")
+    command: list[str | Path] = [BIN / "image-manage", "--config-file", asking.config, "user", "passwd", "alice"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as typing:
+        assert manage(asking, "user", "disable", "carol").returncode == 0
+        assert "carol\tcarol\tmember\tdisabled" in manage(asking, "user", "list").stdout
+        assert typing.poll() is None
+        typing.communicate(b"second secret\n", PATIENCE)
+    assert typing.returncode == 0
+    asking.start_and_wait()
+    assert status_of(asking, "alice", "second secret") == 200
+    assert status_of(asking, "carol", "first secret") == 401
+
+
+def test_files_of_users_may_be_links(asking: Running) -> None:
+    elsewhere = asking.folder / "shared"
+    elsewhere.mkdir()
+    (asking.folder / "htpasswd").symlink_to(elsewhere / "htpasswd")
+    assert manage(asking, "user", "add", "alice", password="first secret\n").returncode == 0
+    assert (asking.folder / "htpasswd").is_symlink()
+    assert (elsewhere / "htpasswd").read_text().startswith("alice:")
+
+
+def test_a_folder_that_is_not_there_is_named(asking: Running) -> None:
+    config = Path(asking.config)
+    config.write_text(config.read_text().replace(f"{asking.folder}/htpasswd", "/no/such/htpasswd"))
+    for words in (["list"], ["add", "alice"]):
+        done = manage(asking, "user", *words, password="first secret\n")
+        assert (done.returncode, "There is no folder /no/such" in done.stderr) == (1, True)
+
+
 def test_user_files_are_for_nobody_else_and_keep_their_mode(asking: Running) -> None:
     manage(asking, "user", "add", "alice", password="first secret\n")
     for name in ("htpasswd", "identities.json"):
