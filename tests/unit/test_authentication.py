@@ -15,6 +15,7 @@ import bcrypt
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
 from oslo_config import cfg
 
 from image_service import config
@@ -145,6 +146,23 @@ def test_headers_are_believed_from_listed_addresses_only(tmp_path: Path, address
             ask(authenticate, request(CONFIRMED, address))
 
 
+@pytest.mark.parametrize("listed", ["::ffff:10.1.2.3", "::ffff:10.0.0.0/104"])
+def test_an_address_may_be_listed_as_ipv6_shows_it(tmp_path: Path, listed: str) -> None:
+    authenticate = make_authenticator(configured(tmp_path, TRUSTED.replace("127.0.0.1, 10.0.0.0/8", listed)))
+    assert ask(authenticate, request(CONFIRMED, "::ffff:10.1.2.3"), request(CONFIRMED, "10.1.2.3")) == [known(), known()]
+    with pytest.raises(NotAuthenticated):
+        ask(authenticate, request(CONFIRMED, "11.0.0.1"))
+
+
+@pytest.mark.parametrize("name", ["X-Identity-Status", "X-User-Id", "X-Project-Id", "X-Roles"])
+def test_an_identity_header_that_is_there_twice_is_not_believed(tmp_path: Path, name: str) -> None:
+    """A proxy that adds its own leaves the client's in the first place."""
+    headers = CIMultiDict(CONFIRMED)
+    headers.add(name, "admin")
+    with pytest.raises(NotAuthenticated, match="twice"):
+        ask(make_authenticator(configured(tmp_path, TRUSTED)), request(headers))
+
+
 @pytest.mark.parametrize("status", ["Invalid", "confirmed", "", "Confirmed "])
 def test_an_identity_that_is_not_confirmed_is_none(tmp_path: Path, status: str) -> None:
     headers = {**CONFIRMED, "X-Identity-Status": status}
@@ -258,10 +276,26 @@ def test_anonymous_reading_is_for_those_without_a_password_only(tmp_path: Path, 
 
 
 def test_a_user_without_identity_has_no_project_and_no_role(tmp_path: Path, users: Users) -> None:
-    users.identify({})
+    users.identify({"alice": {"project": "p1"}})
     assert ask(make_authenticator(configured(tmp_path, users.text)), basic("bob", "builder")) == [
         known(user="bob", project=None, roles=frozenset())
     ]
+
+
+def test_without_the_file_of_identities_nobody_is_known(tmp_path: Path, users: Users) -> None:
+    """It says also who is disabled."""
+
+    async def story() -> None:
+        authenticate = make_authenticator(configured(tmp_path, users.text))
+        assert (await authenticate(basic("bob", "builder"))).project == "p2"
+        users.identities.write_text("")  # An editor is at it.
+        assert (await authenticate(basic("bob", "builder"))).project == "p2"
+        users.identities.unlink()
+        for one in (basic("bob", "builder"), basic("eve", "apple")):
+            with pytest.raises(NotAuthenticated):
+                await authenticate(one)
+
+    asyncio.run(story())
 
 
 def test_changes_of_both_files_count_at_once(tmp_path: Path, users: Users) -> None:
@@ -346,11 +380,37 @@ def test_who_guesses_cannot_pile_up_work(tmp_path: Path, users: Users, monkeypat
 
     async def story() -> list[Any]:
         authenticate = make_authenticator(configured(tmp_path, users.text))
-        return await asyncio.gather(*(authenticate(basic("bob", f"guess {n}")) for n in range(150)), return_exceptions=True)
+        guesses = (basic(f"user{n % 15}", f"guess {n}") for n in range(150))
+        return await asyncio.gather(*map(authenticate, guesses), return_exceptions=True)
 
+    users.write({f"user{n}": hashed("x") for n in range(15)})
     answers = asyncio.run(story())
     assert sum(isinstance(answer, NotAuthenticated) for answer in answers) == 100
     assert sum(isinstance(answer, ServiceUnavailable) for answer in answers) == 50
+
+
+def test_who_guesses_shuts_nobody_out(tmp_path: Path, users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(password: bytes, stored: bytes) -> bool:
+        time.sleep(0.01)
+        return matches(password, stored)
+
+    monkeypatch.setattr(http_basic, "matches", slow)
+
+    async def story() -> list[Any]:
+        # What is right is soon to be checked again.
+        authenticate = make_authenticator(configured(tmp_path, users.text + "cache_time = 1\n"))
+        await authenticate(basic("alice", "wonder:land"))
+        await asyncio.sleep(1.1)
+        guesses = [authenticate(basic(user, f"guess {n}")) for user in ("alice", "bob", "nobody") for n in range(50)]
+        running = asyncio.gather(*guesses, return_exceptions=True)
+        await asyncio.sleep(0)
+        assert (await authenticate(basic("alice", "wonder:land"))).user == "alice"
+        with pytest.raises(NotAuthenticated):
+            await authenticate(basic("eve", "apple"))
+        return await running
+
+    answers = asyncio.run(story())
+    assert sum(isinstance(answer, NotAuthenticated) for answer in answers) == 30
 
 
 def test_an_unknown_user_costs_the_same_check(users: Users) -> None:

@@ -23,6 +23,8 @@ from image_service.errors import InvalidValue, NotAuthenticated
 Authenticator = Callable[[web.BaseRequest], Awaitable[RequestContext]]
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
+_IDENTITY_HEADERS = ("X-Identity-Status", "X-User-Id", "X-Project-Id", "X-Tenant-Id", "X-Roles")
+
 
 def base_flavor(conf: cfg.ConfigOpts) -> str:
     """The part of the flavor that says who is asked: ``trusted-auth+cachemanagement`` is ``trusted-auth``.
@@ -82,9 +84,15 @@ def anonymous(conf: cfg.ConfigOpts, refusal: NotAuthenticated) -> RequestContext
 def parse_networks(addresses: list[str]) -> Networks:
     """Addresses and networks as the configuration lists them. Raises ``cfg.Error`` for what is neither."""
     try:
-        return tuple(ip_network(address.strip(), strict=False) for address in addresses)
+        return tuple(_without_mapping(ip_network(address.strip(), strict=False)) for address in addresses)
     except ValueError as error:
         raise cfg.Error(f"[trusted_auth] trusted_addresses: {error}.") from error
+
+
+def _without_mapping(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """``::ffff:192.0.2.0/120``, as an IPv6 socket shows IPv4 addresses, is 192.0.2.0/24."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) and network.prefixlen >= 96 else None
+    return IPv4Network((mapped, network.prefixlen - 96)) if mapped else network
 
 
 class TrustedAuthenticator:
@@ -93,7 +101,8 @@ class TrustedAuthenticator:
         X-Identity-Status: Confirmed
         X-User-Id, X-Project-Id or X-Tenant-Id, X-Roles (with commas)
 
-    Anybody can write such headers, so they are believed from the addresses of ``[trusted_auth] trusted_addresses`` only.
+    Anybody can write such headers, so they are believed from the addresses of ``[trusted_auth] trusted_addresses`` only, and not
+    when one is there twice: a proxy that adds its own to those of the client lets the client choose.
     """
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
@@ -110,6 +119,8 @@ class TrustedAuthenticator:
         if headers.get("X-Identity-Status") != "Confirmed":
             sentence = "The request has no confirmed identity. Log in at the service in front."
             return anonymous(self._conf, NotAuthenticated(sentence))
+        if any(len(headers.getall(name, ())) > 1 for name in _IDENTITY_HEADERS):
+            raise NotAuthenticated("An identity header is there twice. The proxy in front must remove those of its clients.")
         user, project = headers.get("X-User-Id") or None, headers.get("X-Project-Id") or headers.get("X-Tenant-Id") or None
         if not f"{user}{project}".isprintable():
             raise InvalidValue("The identity in the request's headers is no printable UTF-8.")

@@ -41,8 +41,10 @@ LONGEST_PASSWORD = 72
 """bcrypt looks at this many bytes of a password, no more."""
 REMEMBER_WRONG = 5.0
 MOST_REMEMBERED = 10_000
-MOST_WAITING = 100
-"""Checks that may wait for a thread: who guesses passwords must not pile up work without end."""
+MOST_WAITING, MOST_WAITING_OF_ONE = 100, 10
+"""Checks that may wait for a thread, in all and of one user: who guesses passwords must neither pile up work without end nor shut
+others out. Unknown users count as one.
+"""
 
 
 # -- the files --
@@ -72,7 +74,7 @@ def parse_passwords(text: str) -> dict[str, bytes]:
 
 def parse_identities(text: str) -> dict[str, Identity]:
     """User -> identity. Raises ``ValueError`` for another form."""
-    raw = orjson.loads(text or "{}")
+    raw = orjson.loads(text)
     if not isinstance(raw, dict):
         raise ValueError('it must be an object: {"USER": {"project": "...", "roles": ["..."]}}')
     return {user: _identity(user, entry) for user, entry in raw.items()}
@@ -130,45 +132,55 @@ class WatchedFile(Generic[T]):
 
 
 class Passwords:
-    """Says whether a password is right. ``remember`` is in seconds."""
+    """Says whether a password is right. ``remember`` is in seconds. What was right once is checked again in a thread of its own,
+    so that who guesses does not keep its user waiting.
+    """
 
     def __init__(self, file: WatchedFile[bytes], remember: float) -> None:
         self._file = file
         self._remember = remember
         self._key = os.urandom(32)
-        self._known: dict[bytes, tuple[bool, float]] = {}
-        self._running: dict[bytes, asyncio.Future[bool]] = {}
+        # Until when what was said of a password counts.
+        self._right: dict[bytes, float] = {}
+        self._wrong: dict[bytes, float] = {}
+        self._running: dict[bytes, tuple[str, asyncio.Future[bool]]] = {}
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bcrypt")
+        self._thread_of_known = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bcrypt-again")
 
     async def check(self, user: str, password: bytes) -> bool:
         """Raises ``ServiceUnavailable`` when too many checks wait already."""
         stored = self._file.content()
         hashed = stored.get(user) or nobodys_hash(stored)
         digest = hmac.digest(self._key, repr((user, password, hashed)).encode(), "sha256")
-        right, until = self._known.get(digest, (False, 0.0))
-        if until <= time.monotonic():
-            right = await self._ask(digest, password, hashed)
+        now = time.monotonic()
+        if self._wrong.get(digest, now) > now:
+            return False
+        right = self._right.get(digest, now) > now or await self._ask(user if user in stored else "", digest, password, hashed)
         return right and user in stored
 
-    async def _ask(self, digest: bytes, password: bytes, hashed: bytes) -> bool:
-        running = self._running.get(digest)
-        if running is None:
-            if len(self._running) >= MOST_WAITING:
-                raise ServiceUnavailable("Too many passwords are being checked at the moment. Try again in a few seconds.")
-            running = asyncio.get_running_loop().run_in_executor(self._threads, matches, password, hashed)
-            self._running[digest] = running
+    async def _ask(self, user: str, digest: bytes, password: bytes, hashed: bytes) -> bool:
+        if digest not in self._running:
+            threads = self._thread_of_known if digest in self._right else self._free_threads(user)
+            running = asyncio.get_running_loop().run_in_executor(threads, matches, password, hashed)
+            self._running[digest] = user, running
             running.add_done_callback(lambda done: self._remember_result(digest, done))
         # A client that goes away must not take the check from the others that wait for it.
-        return await asyncio.shield(running)
+        return await asyncio.shield(self._running[digest][1])
+
+    def _free_threads(self, user: str) -> ThreadPoolExecutor:
+        of_one = sum(waiting == user for waiting, _ in self._running.values())
+        if len(self._running) >= MOST_WAITING or of_one >= MOST_WAITING_OF_ONE:
+            raise ServiceUnavailable("Too many passwords are being checked at the moment. Try again in a few seconds.")
+        return self._threads
 
     def _remember_result(self, digest: bytes, done: asyncio.Future[bool]) -> None:
         del self._running[digest]
         if done.cancelled() or done.exception() is not None:
             return
-        if len(self._known) >= MOST_REMEMBERED:
-            self._known.clear()
-        remember = self._remember if done.result() else min(REMEMBER_WRONG, self._remember)
-        self._known[digest] = (done.result(), time.monotonic() + remember)
+        known, seconds = (self._right, self._remember) if done.result() else (self._wrong, min(REMEMBER_WRONG, self._remember))
+        if len(known) >= MOST_REMEMBERED:
+            known.clear()
+        known[digest] = time.monotonic() + seconds
 
 
 def matches(password: bytes, hashed: bytes) -> bool:
@@ -206,9 +218,11 @@ class BasicAuthenticator:
         if header is None:
             return anonymous(self._conf, self._refusal("Give a user and a password (HTTP Basic)."))
         user, password = self._credentials(header)
-        identity = self._identities.content().get(user, Identity())
+        identities = self._identities.content()
+        identity = identities.get(user, Identity())
         right = await self._passwords.check(user, password)
-        if not right or identity.disabled:
+        # Without any identity the file is gone, and with it who is disabled.
+        if not right or not identities or identity.disabled:
             LOG.warning("Wrong password, or no such user: %r from %s", user[:64], request.remote)
             raise self._refusal("The user or the password is wrong.")
         return known(self._conf, user, identity.project, identity.roles)
