@@ -70,6 +70,15 @@ def test_long_values_go_both_ways(embedded: Service, count: int, size: int) -> N
     assert _properties(head(embedded, image["id"]).headers) == sent
 
 
+@pytest.mark.usefixtures("many_headers")
+def test_what_api_v2_takes_and_no_header_has_room_for_is_left_out(embedded: Service) -> None:
+    """A proxy would hold the service to be broken, and send nobody to it for a while."""
+    image = embedded.image(DATA, **{f"p{number:03}": "v" * 60_000 for number in range(30)}, small="s")
+    for answer in (head(embedded, image["id"]), embedded.ask("GET", f"/v1/images/{image['id']}")):
+        shown = _properties(answer.headers)
+        assert (answer.status, len(shown), shown["x-image-meta-property-small"]) == (200, 22, "s")
+
+
 def test_a_header_that_is_too_long_is_the_clients_error(embedded: Service) -> None:
     name = unique()
     answer = embedded.ask("POST", "/v1/images", headers={**meta(name=name), "x-image-meta-property-p": "v" * 60_000})
