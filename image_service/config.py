@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from copy import copy
-from typing import Any
+from typing import Any, cast
 
 from oslo_config import cfg
 
@@ -25,6 +26,15 @@ _FACILITIES = [
 ]  # fmt: skip
 FACILITIES = [f"{prefix}{name}" for prefix in ("LOG_", "") for name in _FACILITIES]
 DEFAULT_DATADIR = "/var/lib/glance/images"
+_UNITS = ("B", "KB", "MB", "GB", "TB")
+
+
+def _bytes(text: str) -> int:
+    """``10GB`` -> 10737418240. Units B, KB, MB, GB, TB (powers of 1024)."""
+    match = re.fullmatch(r"\s*(\d+)\s*([KMGT]?B)?\s*", text, re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"{text!r} is no number of bytes: give digits and one of B, KB, MB, GB, TB, such as 10GB")
+    return int(match[1]) << 10 * _UNITS.index((match[2] or "B").upper())
 
 
 def _old(*places: str) -> list[cfg.DeprecatedOpt]:
@@ -117,7 +127,12 @@ API_OPTIONS: list[cfg.Opt] = [
     cfg.IntOpt("image_member_quota", default=128, help="Most members of an image; negative: no limit."),
     cfg.IntOpt("image_property_quota", default=128, help="Most properties of an image; negative: no limit."),
     cfg.IntOpt("image_tag_quota", default=128, help="Most tags of an image; negative: no limit."),
-    cfg.StrOpt("user_storage_quota", default="0", help="Most bytes of one owner's images, as B, KB, MB, GB or TB; 0: no limit."),
+    cfg.Opt(
+        "user_storage_quota",
+        type=cast(Any, _bytes),  # Any callable will do.
+        default="0",
+        help="Most bytes of one owner's images, as B, KB, MB, GB or TB; 0: no limit.",
+    ),
     cfg.BoolOpt("show_image_direct_url", default=False, help="Show the location of an image's bytes as direct_url (API v2)."),
     cfg.StrOpt("hashing_algorithm", default="sha512", choices=HASHES, ignore_case=True, help="Algorithm of os_hash_value."),
     cfg.IntOpt("http_retries", default=3, min=0, help="How often reading from an http location is tried again."),

@@ -15,6 +15,7 @@ from image_service.context import RequestContext
 from image_service.model import Image
 from image_service.operations import images
 from image_service.operations.service import Service
+from image_service.registry.interface import Registry
 
 BACKGROUND = web.AppKey("background", set[asyncio.Task[None]])
 """What an application still has to do after the answers; its process ends when that is done."""
@@ -26,9 +27,18 @@ class Call:
 
     request: web.Request
     service: Service
-    conf: cfg.ConfigOpts
     context: RequestContext
     params: dict[str, str]
+
+    @property
+    def conf(self) -> cfg.ConfigOpts:
+        """The options of the service."""
+        return self.service.conf
+
+    @property
+    def registry(self) -> Registry:
+        """The registry of the service."""
+        return self.service.registry
 
     async def image(self, *, v1: bool = False, deleted: bool = False) -> Image:
         """The image in the path, if the asker may know of it (:func:`images.show`)."""

@@ -12,7 +12,6 @@ from aiohttp import web
 
 from image_service.errors import ClientDisconnected, InvalidValue, LimitExceeded
 
-MAX_JSON = 16 << 20
 # Five million empty lists are 15 MiB, too, but stop the process for seconds while they are made.
 _MOST_PARTS = 100_000
 
@@ -55,12 +54,17 @@ async def stream(request: web.BaseRequest) -> AsyncIterator[bytes]:
         raise ClientDisconnected(f"The request's body broke off: {type(error).__name__}. Send the whole body.") from None
 
 
-async def read_json(request: web.BaseRequest) -> Any:
-    """The body as JSON, at most 16 MiB. ``InvalidValue`` when there is none, it is not JSON, or has too many parts."""
-    body = await read_all(request, MAX_JSON)
+async def read_json(request: web.BaseRequest, most: int = 16 << 20) -> Any:
+    """The body, at most 16 MiB, as JSON. ``InvalidValue`` when there is none, it is not JSON, or has too many parts."""
+    body = await read_all(request, most)
     if not body:
         raise InvalidValue("Body expected in request.")
-    return parse_json(body)
+    if sum(body.count(mark) for mark in b"[{:") > _MOST_PARTS:
+        raise InvalidValue(f"The JSON body has more than {_MOST_PARTS} lists, objects and names.")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidValue(f"Malformed JSON in request body: {error}.") from None
 
 
 async def read_all(request: web.BaseRequest, most: int) -> bytes | bytearray:
@@ -71,16 +75,6 @@ async def read_all(request: web.BaseRequest, most: int) -> bytes | bytearray:
         if len(body) > most:
             raise LimitExceeded(f"A body may have {most} bytes here.")
     return body
-
-
-def parse_json(body: bytes | bytearray) -> Any:
-    """The JSON of a whole body. ``InvalidValue`` when it is none, or has too many parts."""
-    if sum(body.count(mark) for mark in b"[{:") > _MOST_PARTS:
-        raise InvalidValue(f"The JSON body has more than {_MOST_PARTS} lists, objects and names.")
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidValue(f"Malformed JSON in request body: {error}.") from None
 
 
 async def require_no_body(request: web.BaseRequest) -> None:

@@ -22,7 +22,6 @@ from oslo_config import cfg
 from image_service import config, config_check, log
 from image_service.api.middleware.authentication import base_flavor, parse_networks
 from image_service.api.middleware.http_basic import parse_identities, parse_passwords
-from image_service.operations.quota import Limits
 from image_service.registry.engine import database_url
 from image_service.registry.secret import make_secret, read_secret
 from image_service.store.stores import folders
@@ -191,7 +190,6 @@ def _api(conf: cfg.ConfigOpts) -> Iterator[Finding]:
         yield _error(f"[api] sendfile_header = {header}: write X-Accel-Redirect:/PREFIX")
     if conf.owner_is_tenant is False:
         yield _warning("owner_is_tenant = False is gone from Glance: its newer releases refuse it")
-    Limits(conf)
 
 
 def _secret(conf: cfg.ConfigOpts) -> Iterator[Finding]:

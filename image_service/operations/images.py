@@ -24,7 +24,7 @@ from image_service.errors import (
     WrongStatus,
 )
 from image_service.model import Image, Status, new_id
-from image_service.operations import lifecycle, policy
+from image_service.operations import lifecycle, policy, quota
 from image_service.operations.service import Service
 from image_service.registry.interface import ImageChange, ImageQuery, Registry
 from image_service.store.stores import Stores
@@ -48,14 +48,14 @@ def check_attributes(service: Service, image: Image) -> None:
     """Raise ``InvalidValue`` for a value that no image may have, ``LimitExceeded`` for too many properties or tags."""
     if image.name is not None and len(image.name) > MAX_NAME:
         raise InvalidValue(f"Image name too long: {len(image.name)}. It may have {MAX_NAME} characters.")
-    _check_format("disk", image.disk_format, service.disk_formats)
-    _check_format("container", image.container_format, service.container_formats)
+    _check_format("disk", image.disk_format, service.conf.image_format.disk_formats)
+    _check_format("container", image.container_format, service.conf.image_format.container_formats)
     if any(len(name) > MAX_NAME for name in (*image.properties, *image.tags)):
         raise InvalidValue(f"The name of a property, and a tag, may have {MAX_NAME} characters.")
     if "" in image.properties:
         raise InvalidValue("A property needs a name.")
-    service.limits.check_count("properties", len(image.properties))
-    service.limits.check_count("tags", len(image.tags))
+    quota.check_count(service.conf, "properties", len(image.properties))
+    quota.check_count(service.conf, "tags", len(image.tags))
 
 
 def _check_format(kind: str, value: str | None, allowed: list[str]) -> None:
@@ -171,7 +171,7 @@ async def change(service: Service, context: RequestContext, image: Image, wanted
     difference = _difference(image, wanted)
     if difference == ImageChange():
         return image
-    difference.most = {what: service.limits.counts[what] for what in ("properties", "tags")}
+    difference.most = {what: quota.most(service.conf, what) for what in ("properties", "tags")}
     if "disk_format" in difference.values and image.status in lifecycle.READABLE:
         difference.values["virtual_size"] = virtual_size(wanted.disk_format, wanted.size)
     same = {image.status} if _OF_THE_BYTES & difference.values.keys() else None
@@ -208,7 +208,7 @@ async def delete(service: Service, image: Image) -> Image:
     if image.deleted or image.status is Status.DELETED:
         raise NotFound(f"Failed to find image {image.id} to delete: it is deleted already.")
     require_known_places(service.stores, image)
-    later = service.delayed_delete and bool(image.locations)
+    later = service.conf.delayed_delete and bool(image.locations)
     target = Status.PENDING_DELETE if later else Status.DELETED
     lifecycle.require(image.status, target)
     try:
@@ -275,7 +275,7 @@ async def add_tag(service: Service, image: Image, tag: str) -> None:
     if len(tag) > MAX_NAME:
         raise InvalidValue(f"A tag may have {MAX_NAME} characters, this one has {len(tag)}.")
     if tag not in image.tags:
-        most = {"tags": service.limits.counts["tags"]}
+        most = {"tags": quota.most(service.conf, "tags")}
         await service.registry.update_image(image.id, ImageChange(add_tags=(tag,), most=most))
 
 

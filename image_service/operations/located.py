@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from image_service.errors import Conflict, InvalidValue, StoreUnavailable, UnsupportedUrl
 from image_service.model import Image, Location, UploadKind
-from image_service.operations import uploads
+from image_service.operations import quota, uploads
 from image_service.operations.service import Service
 from image_service.store.interface import Store
 
@@ -37,7 +37,7 @@ def _require_elsewhere(url: str) -> None:
 async def copy_later(service: Service, image: Image, url: str, store: Store, checksum: str | None) -> None:
     """Take the lease of ``image`` now and copy ``url`` into ``store`` after the answer; the image ends active or killed."""
     _require_elsewhere(url)
-    room = await service.limits.room_for(service.registry, image.owner, image.size)
+    room = await quota.room_for(service, image.owner, image.size)
     lease = await uploads.begin(service, image, UploadKind.V1, store)
     source = service.stores.for_location(Location(url)).read(url)
     wanted = uploads.Upload(source, UploadKind.V1, checksum=checksum, store=store.name)

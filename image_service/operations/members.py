@@ -1,14 +1,14 @@
-"""Projects that an image is shared with (contract A.11, C.12). ``most``: how many an image may have, negative for any number."""
+"""Projects that an image is shared with (contract A.11, C.12)."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 
 from image_service.context import RequestContext
-from image_service.errors import Forbidden, InvalidValue, NotFound, require_count
+from image_service.errors import Forbidden, InvalidValue, NotFound
 from image_service.model import Image, Member, MemberStatus, Visibility
-from image_service.operations import policy
-from image_service.registry.interface import Registry
+from image_service.operations import policy, quota
+from image_service.operations.service import Service
 
 MAX_MEMBER = 255
 
@@ -20,9 +20,9 @@ def check_member_id(member_id: object) -> str:
     return member_id
 
 
-async def listing(registry: Registry, context: RequestContext, image: Image) -> list[Member]:
+async def listing(service: Service, context: RequestContext, image: Image) -> list[Member]:
     """Members that the asker may see: all for the owner and an administrator, else only himself."""
-    return [member for member in await registry.list_members(image.id) if _may_know(context, image, member.member_id)]
+    return [member for member in await service.registry.list_members(image.id) if _may_know(context, image, member.member_id)]
 
 
 def _may_know(context: RequestContext, image: Image, member_id: str) -> bool:
@@ -32,16 +32,16 @@ def _may_know(context: RequestContext, image: Image, member_id: str) -> bool:
 # -- API v2 --
 
 
-async def listing_v2(registry: Registry, context: RequestContext, image: Image) -> list[Member]:
+async def listing_v2(service: Service, context: RequestContext, image: Image) -> list[Member]:
     """As :func:`listing`; ``Forbidden`` unless the image is shared."""
     policy.require_shared(image)
-    return await listing(registry, context, image)
+    return await listing(service, context, image)
 
 
-async def show_v2(registry: Registry, context: RequestContext, image: Image, member_id: str) -> Member:
+async def show_v2(service: Service, context: RequestContext, image: Image, member_id: str) -> Member:
     """One member; ``NotFound`` when there is none that the asker may see."""
     if image.visibility is Visibility.SHARED and _may_know(context, image, member_id):
-        member = await registry.get_member(image.id, member_id)
+        member = await service.registry.get_member(image.id, member_id)
         if member is not None:
             return member
     raise _no_member(image, member_id)
@@ -51,77 +51,74 @@ def _no_member(image: Image, member_id: str) -> NotFound:
     return NotFound(f"{member_id} is not in the member list of image {image.id}.")
 
 
-async def add_v2(registry: Registry, context: RequestContext, image: Image, member_id: object, most: int) -> Member:
+async def add_v2(service: Service, context: RequestContext, image: Image, member_id: object) -> Member:
     """Share the image with one more project, ``pending``. ``Forbidden``, ``InvalidValue``, ``Duplicate``, ``LimitExceeded``."""
     policy.require_sharing(context, image)
     member = Member(image.id, check_member_id(member_id))
-    return await registry.create_member(member, most=most)
+    return await service.registry.create_member(member, most=quota.most(service.conf, "members"))
 
 
-async def answer_v2(registry: Registry, context: RequestContext, image: Image, member_id: str, status: object) -> Member:
+async def answer_v2(service: Service, context: RequestContext, image: Image, member_id: str, status: object) -> Member:
     """What the member itself says (or an administrator for it): accepted, rejected, pending. The owner may not."""
     policy.require_writer(context)
     if image.visibility is not Visibility.SHARED or policy.owns(context, image):
         raise Forbidden("Only the member itself may accept or reject an image, and only a shared one.")
-    await show_v2(registry, context, image, member_id)
+    await show_v2(service, context, image, member_id)
     if not isinstance(status, str) or status not in list(MemberStatus):
         raise InvalidValue(f"The status of a member is one of {', '.join(MemberStatus)}.")
-    return await registry.update_member(image.id, member_id, status=MemberStatus(status))
+    return await service.registry.update_member(image.id, member_id, status=MemberStatus(status))
 
 
-async def remove_v2(registry: Registry, context: RequestContext, image: Image, member_id: str) -> None:
+async def remove_v2(service: Service, context: RequestContext, image: Image, member_id: str) -> None:
     """Stop sharing with a project. ``Forbidden`` unless owner or administrator, ``NotFound``."""
     if image.visibility is Visibility.SHARED and not _may_know(context, image, member_id):
         raise _no_member(image, member_id)
     policy.require_sharing(context, image)
-    await registry.delete_member(image.id, member_id)
+    await service.registry.delete_member(image.id, member_id)
 
 
 # -- API v1 --
 
 
-async def put_v1(
-    registry: Registry, context: RequestContext, image: Image, member_id: str, can_share: bool | None, most: int = -1
-) -> None:
+async def put_v1(service: Service, context: RequestContext, image: Image, member_id: str, can_share: bool | None) -> None:
     """Add a member, or change ``can_share`` of one (None: false for a new one, unchanged for an old one)."""
-    await policy.require_sharing_v1(context, image, registry)
+    await policy.require_sharing_v1(context, image, service.registry)
     check_member_id(member_id)
-    if await registry.get_member(image.id, member_id) is None:
-        await registry.create_member(Member(image.id, member_id, bool(can_share)), most=most)
+    if await service.registry.get_member(image.id, member_id) is None:
+        member = Member(image.id, member_id, bool(can_share))
+        await service.registry.create_member(member, most=quota.most(service.conf, "members"))
     elif can_share is not None:
-        await registry.update_member(image.id, member_id, can_share=can_share)
+        await service.registry.update_member(image.id, member_id, can_share=can_share)
 
 
-async def replace_v1(
-    registry: Registry, context: RequestContext, image: Image, members: dict[str, bool | None], most: int = -1
-) -> None:
+async def replace_v1(service: Service, context: RequestContext, image: Image, members: dict[str, bool | None]) -> None:
     """Make these the only members: id -> can_share (None: as in :func:`put_v1`)."""
-    await policy.require_sharing_v1(context, image, registry)
-    require_count("members", len(members), most)
-    old = {member.member_id: member.can_share for member in await registry.list_members(image.id)}
+    await policy.require_sharing_v1(context, image, service.registry)
+    quota.check_count(service.conf, "members", len(members))
+    old = {member.member_id: member.can_share for member in await service.registry.list_members(image.id)}
     said = {name: old.get(name, False) if can_share is None else can_share for name, can_share in members.items()}
-    await registry.replace_members(image.id, [Member(image.id, name, can_share) for name, can_share in said.items()])
+    await service.registry.replace_members(image.id, [Member(image.id, name, can_share) for name, can_share in said.items()])
 
 
-async def remove_v1(registry: Registry, context: RequestContext, image: Image, member_id: str) -> None:
+async def remove_v1(service: Service, context: RequestContext, image: Image, member_id: str) -> None:
     """Remove a member; a member may remove itself, and nobody else. ``NotFound`` when it is none that the asker may know."""
     policy.require_writer(context)
     if context.project != member_id:
-        await policy.require_sharing_v1(context, image, registry)
+        await policy.require_sharing_v1(context, image, service.registry)
     if not _may_know(context, image, member_id):
         raise NotFound("Membership could not be found.")
-    await registry.delete_member(image.id, member_id)
+    await service.registry.delete_member(image.id, member_id)
 
 
-async def shared_with(registry: Registry, context: RequestContext, member_id: str) -> list[Member]:
+async def shared_with(service: Service, context: RequestContext, member_id: str) -> list[Member]:
     """Memberships of a project; of another project only those of images that the asker sees."""
-    memberships = await registry.list_shared(member_id)
+    memberships = await service.registry.list_shared(member_id)
     if context.is_admin or context.project == member_id:
         return memberships
     seen = []
     for membership in memberships:
         with suppress(NotFound):
-            image = await registry.get_image(membership.image_id)
-            await policy.require_visible(context, image, registry, v1=True)
+            image = await service.registry.get_image(membership.image_id)
+            await policy.require_visible(context, image, service.registry, v1=True)
             seen.append(membership)
     return seen

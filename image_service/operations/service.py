@@ -1,35 +1,29 @@
-"""What every operation works with: the registry, the stores and the settings, built once for a process."""
+"""What every operation works with: the options, the registry and the stores of a process, and what it does after an answer."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Coroutine
+from dataclasses import dataclass, field
 
 from oslo_config import cfg
 
 from image_service.errors import ImageServiceError
-from image_service.operations.quota import Limits
 from image_service.registry.interface import Registry
 from image_service.store.stores import Stores
 
 LOG = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
 class Service:
-    """The domain's side of a process; the options are read once. ``upload_lease`` is in seconds."""
+    """The domain's side of a process."""
 
-    def __init__(self, conf: cfg.ConfigOpts, registry: Registry, stores: Stores) -> None:
-        self.registry = registry
-        self.stores = stores
-        self.limits = Limits(conf)
-        self.disk_formats: list[str] = conf.image_format.disk_formats
-        self.container_formats: list[str] = conf.image_format.container_formats
-        self.hashing_algorithm: str = conf.hashing_algorithm
-        self.upload_lease: float = conf.upload_lease
-        self.delayed_delete: bool = conf.delayed_delete
-        self.show_direct_url: bool = conf.show_image_direct_url
-        self.background: set[asyncio.Task[None]] = set()
+    conf: cfg.ConfigOpts
+    registry: Registry
+    stores: Stores
+    background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def spawn(self, work: Coroutine[None, None, object], name: str) -> asyncio.Task[None]:
         """Run ``work`` after the answer was sent; what it raises is logged, for nobody need wait for it."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from image_service import faults
 from image_service.errors import DataMismatch, ReadOnlyStore, RegistryUnavailable, UploadLost, WrongStatus
 from image_service.model import Image, Location, Status, UploadKind, UploadLease, new_id
-from image_service.operations import images, lifecycle
+from image_service.operations import images, lifecycle, quota
 from image_service.operations.service import Service
 from image_service.registry.interface import ImageChange
 from image_service.store.interface import Store, StoreWriter
@@ -55,7 +55,7 @@ async def upload(service: Service, image: Image, upload: Upload) -> Image:
     """
     images.require_formats(image)
     store = writable_store(service, upload.store)
-    room = await service.limits.room_for(service.registry, image.owner, upload.size)
+    room = await quota.room_for(service, image.owner, upload.size)
     lease = await begin(service, image, upload.kind, store)
     return await run(service, image, upload, lease, room)
 
@@ -77,7 +77,7 @@ async def run(service: Service, image: Image, upload: Upload, lease: UploadLease
     try:
         async with _renewed(service, lease):
             writer = await service.stores.get(lease.store).begin(image.id, lease.upload_id, upload.size)
-            received = await receive(upload.source, writer, algorithm=service.hashing_algorithm, cap=room)
+            received = await receive(upload.source, writer, algorithm=service.conf.hashing_algorithm, cap=room)
             _compare(upload, received)
             if not await service.registry.renew_upload(image.id, lease.upload_id):
                 raise _lost(image.id)
@@ -113,10 +113,10 @@ def _compare(upload: Upload, received: Received) -> None:
 
 async def _check_quota_again(service: Service, image: Image, size: int) -> None:
     """Uploads of one owner that began together did not see each other: each says what it has, then looks what all have."""
-    if service.limits.storage > 0:
+    if service.conf.user_storage_quota > 0:
         said = ImageChange({"size": size})
         owner = (await service.registry.update_image(image.id, said, from_status={Status.SAVING})).owner
-        await service.limits.require_storage(service.registry, owner, 0)
+        await quota.require_storage(service, owner, 0)
 
 
 async def _end(service: Service, image: Image, lease: UploadLease, received: Received, stored: Location) -> Image:
@@ -125,7 +125,7 @@ async def _end(service: Service, image: Image, lease: UploadLease, received: Rec
         "status": Status.ACTIVE,
         "size": received.size,
         "checksum": received.checksum,
-        "os_hash_algo": service.hashing_algorithm,
+        "os_hash_algo": service.conf.hashing_algorithm,
         "os_hash_value": received.hash_value,
         "virtual_size": images.virtual_size(image.disk_format, received.size),
     }
@@ -178,7 +178,7 @@ async def _renew(service: Service, lease: UploadLease, held: asyncio.Timeout) ->
     """Give signs of life as long as the lease is ours, then end ``held``."""
     renewed = True
     while renewed:
-        await asyncio.sleep(service.upload_lease / 3)
+        await asyncio.sleep(service.conf.upload_lease / 3)
         try:
             renewed = await service.registry.renew_upload(lease.image_id, lease.upload_id)
         except RegistryUnavailable:

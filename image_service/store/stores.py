@@ -40,11 +40,11 @@ _RESERVED = "os_glance_"
 
 
 class Stores:
-    """The stores, ``default`` among them. ``named``: locations carry the store's name, users may choose one."""
+    """The stores (image-registry has none). ``named``: locations carry the store's name, users may choose one."""
 
-    def __init__(self, stores: Sequence[Store], default: str, *, named: bool = False) -> None:
+    def __init__(self, stores: Sequence[Store] = (), default: str = "", *, named: bool = False) -> None:
         self._stores = {store.name: store for store in stores}
-        self.default = self._stores[default]
+        self._default = default
         self.named = named
 
     @classmethod
@@ -52,6 +52,11 @@ class Stores:
         """``cfg.Error`` with a sentence when what the configuration says cannot be."""
         kinds, default = _kinds_by_name(conf)
         return cls([_build(conf, name, kind) for name, kind in kinds.items()], default, named=bool(conf.enabled_backends))
+
+    @property
+    def default(self) -> Store:
+        """The store that new images go to."""
+        return self._stores[self._default]
 
     def all(self) -> list[Store]:
         """Every store, in the order of the configuration."""

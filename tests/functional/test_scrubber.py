@@ -6,14 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
+from image_service import config
 from image_service.errors import NotFound
 from image_service.model import Image, Status, new_id
 from image_service.operations.downloads import open_bytes
+from image_service.operations.service import Service
 from image_service.operations.sweep import reconcile
 from image_service.operations.verify import verify
 from image_service.registry.database import DatabaseRegistry
@@ -55,7 +55,7 @@ def test_an_image_that_is_deleted_meanwhile_is_not_lost(house: House) -> None:
         registry = Before(house.url)
         assert [verdict async for verdict in verify(registry, rooms.stores)] == []
         assert (await reconcile(registry, rooms.stores, 0, dry_run=True)).lost == {}
-        service: Any = SimpleNamespace(registry=registry, stores=rooms.stores)
+        service = Service(config.load("glance-api", [], []), registry, rooms.stores)
         with pytest.raises(NotFound):
             await open_bytes(service, read_before)
         await registry.aclose()

@@ -8,8 +8,6 @@ import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -357,7 +355,7 @@ def test_a_delete_of_what_has_changed_since_it_was_read(house: House) -> None:
     async def work(rooms: Rooms) -> None:
         image = await rooms.active()
         stores = Stores([Refusing("file", [(house.images, 0)])], "file")
-        service: Any = SimpleNamespace(registry=rooms.registry, stores=stores, delayed_delete=False)
+        service = Service(config.load("glance-api", [], []), rooms.registry, stores)
         await rooms.registry.update_image(image.id, ImageChange({"status": Status.DEACTIVATED}))
         with pytest.raises(StoreUnavailable):
             await images.delete(service, image)
@@ -379,7 +377,7 @@ def test_a_delete_that_the_store_refuses_changes_nothing(house: House, refusal: 
     async def work(rooms: Rooms) -> None:
         image = await rooms.active()
         stores = Stores([Refusing("file", [(house.images, 0)])], "file")
-        service: Any = SimpleNamespace(registry=rooms.registry, stores=stores, delayed_delete=False)
+        service = Service(config.load("glance-api", [], []), rooms.registry, stores)
         with pytest.raises(refusal):
             await images.delete(service, image)
         after = await rooms.registry.get_image(image.id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.functional.service import Service
@@ -73,7 +75,8 @@ def test_long_values_go_both_ways(embedded: Service, count: int, size: int) -> N
 @pytest.mark.usefixtures("many_headers")
 def test_what_api_v2_takes_and_no_header_has_room_for_is_left_out(embedded: Service) -> None:
     """A proxy would hold the service to be broken, and send nobody to it for a while."""
-    image = embedded.image(DATA, **{f"p{number:03}": "v" * 60_000 for number in range(30)}, small="s")
+    large: dict[str, Any] = {f"p{number:03}": "v" * 60_000 for number in range(30)}
+    image = embedded.image(DATA, **large, small="s")
     for answer in (head(embedded, image["id"]), embedded.ask("GET", f"/v1/images/{image['id']}")):
         shown = _properties(answer.headers)
         assert (answer.status, len(shown), shown["x-image-meta-property-small"]) == (200, 22, "s")

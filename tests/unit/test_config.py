@@ -221,7 +221,6 @@ def test_nothing_is_said_about_a_good_file(tmp_path: Path, good: str) -> None:
         ("[DEFAULT]\nowner_is_tenant = False", "warning", "owner_is_tenant"),
         ("[DEFAULT]\ndefault_store = swift", "error", "default_store"),
         ("[DEFAULT]\nenabled_backends = a:tape", "error", "enabled_backends"),
-        ("[DEFAULT]\nuser_storage_quota = 5XB", "error", "user_storage_quota: '5XB'"),
         ("[glance_store]\nfilesystem_store_file_perm = 999", "error", "like 640"),
         ("[image_format]\ndisk_formats = raw,qcow", "warning", "did you mean qcow2?"),
         ("[api]\nsendfile_header = X-Accel-Redirect", "error", "X-Accel-Redirect:/PREFIX"),
@@ -253,6 +252,7 @@ def test_a_finding_names_the_fix(tmp_path: Path, good: str, text: str, level: st
     [
         "[DEFAULT]\nworkers = many",
         "[DEFAULT]\nworkers = 0",
+        "[DEFAULT]\nuser_storage_quota = 5XB",
         "[DEFAULT]\nbind_port = 99999",
         "[DEFAULT]\nhashing_algorithm = sha51",
         "[DEFAULT]\nhashing_algorithm = shake_128",

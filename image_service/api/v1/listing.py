@@ -15,7 +15,7 @@ from image_service.context import RequestContext
 from image_service.errors import InvalidValue, MethodNotAllowed
 from image_service.model import Image
 from image_service.operations import images, policy
-from image_service.registry.interface import ImageQuery, Registry, TimeFilter
+from image_service.registry.interface import ImageQuery, TimeFilter
 
 _TEXTS = ("name", "status", "container_format", "disk_format")
 _COUNTS = ("min_ram", "min_disk", "size_min", "size_max")
@@ -34,14 +34,18 @@ async def detail(call: Call) -> web.Response:
 
 
 async def _page(call: Call) -> list[Image]:
-    given = dict(call.request.query.items())  # of a repeated name the last counts
-    return await page(call.service.registry, call.context, parse(given, call.context, call.conf))
+    return await page(call, parse(given_by(call), call.context, call.conf))
 
 
-async def page(registry: Registry, context: RequestContext, query: ImageQuery) -> list[Image]:
+def given_by(call: Call) -> dict[str, str]:
+    """The parameters of the request; of a repeated name the last counts."""
+    return dict(call.request.query.items())
+
+
+async def page(call: Call, query: ImageQuery) -> list[Image]:
     """What ``query`` finds. ``InvalidValue`` for a marker that the asker may not know of."""
-    await images.require_marker(registry, context, query.marker, v1=True)
-    return await registry.list_images(query)
+    await images.require_marker(call.registry, call.context, query.marker, v1=True)
+    return await call.registry.list_images(query)
 
 
 async def no_head(_call: Call) -> Never:

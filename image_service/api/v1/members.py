@@ -14,15 +14,15 @@ from image_service.operations import members
 
 async def index(call: Call) -> web.Response:
     """``GET .../members``."""
-    found = await members.listing(call.service.registry, call.context, await call.image(v1=True))
+    found = await members.listing(call.service, call.context, await call.image(v1=True))
     shown = [{"member_id": member.member_id, "can_share": member.can_share} for member in found]
     return json_answer({"members": shown}, charset="UTF-8")
 
 
 async def replace(call: Call) -> None:
     """``PUT .../members``: these, and no others."""
-    wanted, most = memberships(await read_json(call.request)), call.service.limits.counts["members"]
-    await members.replace_v1(call.service.registry, call.context, await call.image(v1=True), wanted, most)
+    wanted = memberships(await read_json(call.request))
+    await members.replace_v1(call.service, call.context, await call.image(v1=True), wanted)
 
 
 def memberships(document: Any) -> dict[str, bool | None]:
@@ -46,13 +46,13 @@ async def put(call: Call) -> None:
         if not isinstance(member, dict):
             raise InvalidValue('The body must be {"member": {"can_share": true}}, or nothing.')
         can_share = _truth(member)
-    image, most = await call.image(v1=True), call.service.limits.counts["members"]
-    await members.put_v1(call.service.registry, call.context, image, call.params["member_id"], can_share, most)
+    image = await call.image(v1=True)
+    await members.put_v1(call.service, call.context, image, call.params["member_id"], can_share)
 
 
 async def remove(call: Call) -> None:
     """``DELETE .../members/{id}``."""
-    await members.remove_v1(call.service.registry, call.context, await call.image(v1=True), call.params["member_id"])
+    await members.remove_v1(call.service, call.context, await call.image(v1=True), call.params["member_id"])
 
 
 async def no_get(_call: Call) -> Never:
@@ -62,6 +62,6 @@ async def no_get(_call: Call) -> Never:
 
 async def shared(call: Call) -> web.Response:
     """``/v1/shared-images/{member}``, whatever the method."""
-    found = await members.shared_with(call.service.registry, call.context, call.params["member_id"])
+    found = await members.shared_with(call.service, call.context, call.params["member_id"])
     shown = [{"image_id": member.image_id, "can_share": member.can_share} for member in found]
     return json_answer({"shared_images": shown}, charset="UTF-8")

@@ -10,7 +10,7 @@ from image_service.api.receiving import media_type, stream
 from image_service.api.v1.headers import Metadata
 from image_service.errors import InvalidValue, PreconditionFailed, UploadLost
 from image_service.model import Image, Status, UploadKind
-from image_service.operations import images, located, uploads
+from image_service.operations import images, located, quota, uploads
 from image_service.transfer.decode import base64_decoded
 
 Keep = Callable[[Image], Awaitable[Image]]
@@ -47,7 +47,7 @@ def require_type(call: Call, source: str | None) -> None:
 
 def _require_fit(call: Call, size: int | None) -> None:
     """``InvalidValue`` for an image that is known to be too large before its bytes come."""
-    most = call.service.limits.image_size
+    most = call.conf.image_size_cap
     if size is not None and size > most:
         raise InvalidValue(f"Denying attempt to upload image larger than {most} bytes.")
 
@@ -71,7 +71,7 @@ async def _copy(call: Call, metadata: Metadata, image: Image, keep: Keep) -> Ima
     url = metadata.fields["copy_from"]
     _, size = await located.find(call.service, url, None)
     store = uploads.writable_store(call.service, metadata.fields.get("store"))
-    await call.service.limits.room_for(call.service.registry, image.owner, size)
+    await quota.room_for(call.service, image.owner, size)
     kept = await keep(replace(image, size=size))
     await located.copy_later(call.service, kept, url, store, metadata.fields.get("checksum"))
     return kept
@@ -85,10 +85,10 @@ async def _upload(call: Call, metadata: Metadata, image: Image, keep: Keep) -> I
     is deleted meanwhile.
     """
     is_base64 = call.request.headers.get("Content-Transfer-Encoding", "").strip().lower() == "base64"
-    sent, limits = None if is_base64 else call.request.content_length, call.service.limits
+    sent = None if is_base64 else call.request.content_length
     _require_fit(call, sent)
     # A declared 0 with data means nothing.
-    await limits.room_for(call.service.registry, image.owner, metadata.fields.get("size") or sent)
+    await quota.room_for(call.service, image.owner, metadata.fields.get("size") or sent)
     store = uploads.writable_store(call.service, metadata.fields.get("store"))
     kept = await keep(image)
     body = base64_decoded(stream(call.request)) if is_base64 else stream(call.request)

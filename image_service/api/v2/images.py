@@ -17,15 +17,15 @@ from image_service.api.v2 import patch as json_patch
 from image_service.api.v2 import query, schemas, wire
 from image_service.errors import Forbidden, InvalidValue
 from image_service.model import Image, Status
-from image_service.operations import images, policy
+from image_service.operations import images, policy, quota
 
 
 async def index(call: Call) -> web.Response:
     """``GET /v2/images``: a page, with links to the first and, when it is full, the next one."""
     policy.require_reader(call.context)
     asked = query.parse(call)
-    await images.require_marker(call.service.registry, call.context, asked.marker)
-    page = await call.service.registry.list_images(asked)
+    await images.require_marker(call.registry, call.context, asked.marker)
+    page = await call.registry.list_images(asked)
     answer: dict[str, Any] = {
         "images": [wire.image(call, image) for image in page],
         "first": _link(call, None),
@@ -55,9 +55,9 @@ async def create(call: Call) -> web.Response:
         raise InvalidValue("The body must be a JSON object of attributes.")
     for name in attributes:
         wire.require_settable(name)
-    checked = schemas.check_image(call.service, attributes)
+    checked = schemas.check_image(call.conf, attributes)
     # Tags are counted before duplicates go, as Glance does: a client that sends 129 has lost count.
-    call.service.limits.check_count("tags", len(checked.get("tags", ())))
+    quota.check_count(call.conf, "tags", len(checked.get("tags", ())))
     wanted = wire.with_attributes(Image(id="", owner=call.context.project), checked)
     made = await images.create(call.service, call.context, wanted)
     headers = {"Location": f"{endpoint(call.request, call.conf)}/v2/images/{made.id}"}
@@ -82,7 +82,7 @@ async def patch(call: Call) -> web.Response:
         if step.name in ("disk_format", "container_format") and image.status not in (Status.QUEUED, Status.IMPORTING):
             raise Forbidden(f"Attribute {step.name} can be only replaced for a queued image.")
     touched = {step.name: attributes[step.name] for step in operations if step.name in attributes}
-    attributes |= schemas.check_image(call.service, touched)
+    attributes |= schemas.check_image(call.conf, touched)
     # API v1 gives properties any name; those that have an attribute's are none here, and stay.
     unseen = {name: value for name, value in image.properties.items() if name in schemas.BASE}
     wanted = wire.with_attributes(replace(image, properties=unseen), attributes)

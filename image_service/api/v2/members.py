@@ -23,30 +23,30 @@ async def _object(call: Call, name: str) -> Any:
 
 async def index(call: Call) -> web.Response:
     """``GET``: all members for the owner, else only the asker itself."""
-    found = await members.listing_v2(call.service.registry, call.context, await call.image())
+    found = await members.listing_v2(call.service, call.context, await call.image())
     return json_answer({"members": [wire.member(member) for member in found], "schema": "/v2/schemas/members"})
 
 
 async def add(call: Call) -> web.Response:
     """``POST {"member": ID}``: 200 with the member, not 201."""
-    member_id, most = await _object(call, "member"), call.service.limits.counts["members"]
-    made = await members.add_v2(call.service.registry, call.context, await call.image(), member_id, most)
+    member_id = await _object(call, "member")
+    made = await members.add_v2(call.service, call.context, await call.image(), member_id)
     return json_answer(wire.member(made))
 
 
 async def show(call: Call) -> web.Response:
     """``GET`` of one."""
     image = await call.image()
-    return json_answer(wire.member(await members.show_v2(call.service.registry, call.context, image, call.params["member_id"])))
+    return json_answer(wire.member(await members.show_v2(call.service, call.context, image, call.params["member_id"])))
 
 
 async def answer(call: Call) -> web.Response:
     """``PUT {"status": accepted}``: what the member says."""
     status = await _object(call, "status")
     image, member_id = await call.image(), call.params["member_id"]
-    return json_answer(wire.member(await members.answer_v2(call.service.registry, call.context, image, member_id, status)))
+    return json_answer(wire.member(await members.answer_v2(call.service, call.context, image, member_id, status)))
 
 
 async def remove(call: Call) -> None:
     """``DELETE``."""
-    await members.remove_v2(call.service.registry, call.context, await call.image(), call.params["member_id"])
+    await members.remove_v2(call.service, call.context, await call.image(), call.params["member_id"])

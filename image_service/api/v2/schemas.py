@@ -14,11 +14,11 @@ from typing import Any
 import fastjsonschema
 import orjson
 from aiohttp import web
+from oslo_config import cfg
 
 from image_service.api.call import Call, json_answer
 from image_service.errors import InvalidValue, NotFound
 from image_service.operations.images import MAX_INTEGER, MAX_NAME
-from image_service.operations.service import Service
 
 Schema = dict[str, Any]
 
@@ -61,10 +61,14 @@ def _image_check(disk_formats: tuple[str, ...], container_formats: tuple[str, ..
     return check
 
 
-def check_image(service: Service, attributes: Any) -> dict[str, Any]:
+def _formats(conf: cfg.ConfigOpts) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return tuple(conf.image_format.disk_formats), tuple(conf.image_format.container_formats)
+
+
+def check_image(conf: cfg.ConfigOpts, attributes: Any) -> dict[str, Any]:
     """``attributes`` as a client sends them; ``InvalidValue`` with what is wrong. Whole floats become integers."""
     try:
-        checked = _image_check(tuple(service.disk_formats), tuple(service.container_formats))(attributes)
+        checked = _image_check(*_formats(conf))(attributes)
     except fastjsonschema.JsonSchemaValueException as error:
         sentence = error.message.removeprefix("data.")
         raise InvalidValue(f"Provided object does not match schema 'image': {sentence}.") from None
@@ -73,7 +77,7 @@ def check_image(service: Service, attributes: Any) -> dict[str, Any]:
 
 async def show(call: Call) -> web.Response:
     """``GET /v2/schemas/NAME``."""
-    known, name = documents(tuple(call.service.disk_formats), tuple(call.service.container_formats)), call.params["name"]
+    known, name = documents(*_formats(call.conf)), call.params["name"]
     if name not in known:
         raise NotFound(f"There is no schema {name!r}: there are {', '.join(known)}.")
     return json_answer(known[name])

@@ -29,7 +29,7 @@ def image(call: Call, image: Image) -> dict[str, Any]:
     shown: dict[str, Any] = image.properties | dict(zip(_SHOWN, _shown(image), strict=True))
     shown |= {"self": address, "file": f"{address}/file", "schema": "/v2/schemas/image"}
     if image.locations:
-        if call.service.show_direct_url:
+        if call.conf.show_image_direct_url:
             shown["direct_url"] = image.locations[0].url
         if call.service.stores.named:
             shown["stores"] = ",".join(store.name for store, _ in call.service.stores.places(image.locations))

@@ -9,7 +9,6 @@ import hmac
 import logging
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from image_service.api.receiving import read_all
 from image_service.errors import ImageServiceError, NotAuthenticated, NotFound
@@ -22,27 +21,21 @@ LOG = logging.getLogger(__name__)
 LARGEST = 64 << 20
 
 
-def internal_calls(registry: Registry, secret: str | None) -> Handler:
-    """The handler of the calls. Without a secret it refuses all of them; the body is read only for who has it.
+async def answer(request: web.Request, parts: list[str], registry: Registry, secret: str | None) -> web.Response:
+    """Do the call that ``parts`` name. An error of the domain goes back as its code and sentence."""
+    try:
+        body, status = wire.encode({"result": await _run(request, "/".join(parts), registry, secret)}), 200
+    except ImageServiceError as error:
+        body, status = wire.encode_error(error), error.status
+    return web.Response(body=body, status=status, content_type="application/json")
 
-    An error of the domain goes back as its code and sentence.
-    """
 
-    async def run(request: web.Request) -> object:
-        given = request.headers.get(wire.SECRET_HEADER, "").encode(errors="surrogateescape")
-        if secret is None or not hmac.compare_digest(given, secret.encode()):
-            LOG.warning("a call from %s without the right secret was refused", request.remote)
-            raise NotAuthenticated("These calls are for image-api; the secret is missing or wrong.")
-        name = request.match_info["call"]
-        if name not in wire.CALLS:
-            raise NotFound(f"There is no call {name}.")
-        return await getattr(registry, name)(**wire.CALLS[name].arguments(await read_all(request, LARGEST)))
-
-    async def answer(request: web.Request) -> web.Response:
-        try:
-            body, status = wire.encode({"result": await run(request)}), 200
-        except ImageServiceError as error:
-            body, status = wire.encode_error(error), error.status
-        return web.Response(body=body, status=status, content_type="application/json")
-
-    return answer
+async def _run(request: web.Request, name: str, registry: Registry, secret: str | None) -> object:
+    """Without a secret all calls are refused; the body is read only for who has it."""
+    given = request.headers.get(wire.SECRET_HEADER, "").encode(errors="surrogateescape")
+    if secret is None or not hmac.compare_digest(given, secret.encode()):
+        LOG.warning("a call from %s without the right secret was refused", request.remote)
+        raise NotAuthenticated("These calls are for image-api; the secret is missing or wrong.")
+    if request.method != "POST" or name not in wire.CALLS:
+        raise NotFound(f"There is no call {name}.")
+    return await getattr(registry, name)(**wire.CALLS[name].arguments(await read_all(request, LARGEST)))
