@@ -1,9 +1,9 @@
 """Every error that a user can meet: its HTTP status and a sentence that says what to do next.
 
     ImageServiceError
-    ├── BadRequest 400            the request is wrong: InvalidValue, BadEncoding, DataMismatch, UnsupportedUrl
+    ├── InvalidValue 400          UnsupportedUrl, ClientDisconnected (nobody is there to read the answer)
     ├── NotAuthenticated 401
-    ├── Forbidden 403             ProtectedImage, ReservedAttribute
+    ├── Forbidden 403
     ├── NotFound 404              DataMissing (the image is there, its bytes are not)
     ├── MethodNotAllowed 405
     ├── Conflict 409              Duplicate, WrongStatus, StoreInUse
@@ -13,7 +13,6 @@
     ├── UnsupportedMediaType 415
     ├── RangeNotSatisfiable 416
     ├── HeaderTooLarge 431
-    ├── ClientDisconnected 400    nobody is there to read the answer
     └── ServiceUnavailable 503    RegistryUnavailable, StoreUnavailable
 
 An error carries a sentence for the person who caused it, never a secret, a path of the server or a trace. Handlers do not
@@ -47,29 +46,17 @@ class ImageServiceError(Exception):
         return type(self).__name__
 
 
-class BadRequest(ImageServiceError):
-    """The request itself is wrong; sending it again changes nothing."""
+class InvalidValue(ImageServiceError):
+    """A header, query parameter, attribute or body is not as it must be."""
 
     status = HTTPStatus.BAD_REQUEST
 
 
-class InvalidValue(BadRequest):
-    """A header, query parameter, attribute or body has a value that is not allowed."""
-
-
-class BadEncoding(BadRequest):
-    """The body is not in the transfer encoding that the request announced."""
-
-
-class DataMismatch(BadRequest):
-    """What arrived does not have the size or the checksum that was declared."""
-
-
-class UnsupportedUrl(BadRequest):
+class UnsupportedUrl(InvalidValue):
     """A location or copy-from URL that this service does not read from."""
 
 
-class ClientDisconnected(BadRequest):
+class ClientDisconnected(InvalidValue):
     """The client went away in the middle of its request."""
 
 
@@ -83,14 +70,6 @@ class Forbidden(ImageServiceError):
     """Who asks is known and may not do this."""
 
     status = HTTPStatus.FORBIDDEN
-
-
-class ProtectedImage(Forbidden):
-    """The image is protected from deletion."""
-
-
-class ReservedAttribute(Forbidden):
-    """An attribute that only the service itself sets."""
 
 
 class NotFound(ImageServiceError):

@@ -19,7 +19,6 @@ from image_service.errors import (
     ImageServiceError,
     InvalidValue,
     NotFound,
-    ProtectedImage,
     StoreUnavailable,
     WrongStatus,
 )
@@ -201,10 +200,10 @@ def _difference(old: Image, new: Image) -> ImageChange:
 async def delete(service: Service, image: Image) -> Image:
     """Delete an image (from :func:`to_change`) as :func:`remove` does, or mark it for the scrubber (``delayed_delete``).
 
-    Errors: ``ProtectedImage``, ``NotFound``, ``StoreInUse``, ``Forbidden`` and ``StoreUnavailable`` (by the store).
+    Errors: ``Forbidden``, ``NotFound``, and by the store ``StoreInUse`` and ``StoreUnavailable``.
     """
     if image.protected:
-        raise ProtectedImage(f"Image {image.id} is protected and cannot be deleted. Set protected to false first.")
+        raise Forbidden(f"Image {image.id} is protected and cannot be deleted. Set protected to false first.")
     if image.deleted or image.status is Status.DELETED:
         raise NotFound(f"Failed to find image {image.id} to delete: it is deleted already.")
     require_known_places(service.stores, image)

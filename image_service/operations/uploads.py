@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from image_service import faults
-from image_service.errors import DataMismatch, ReadOnlyStore, RegistryUnavailable, UploadLost, WrongStatus
+from image_service.errors import InvalidValue, ReadOnlyStore, RegistryUnavailable, UploadLost, WrongStatus
 from image_service.model import Image, Location, Status, UploadKind, UploadLease, new_id
 from image_service.operations import images, lifecycle, quota
 from image_service.operations.service import Service
@@ -49,8 +49,8 @@ def writable_store(service: Service, name: str | None) -> Store:
 async def upload(service: Service, image: Image, upload: Upload) -> Image:
     """Store the bytes of a queued image and return the active image.
 
-    Errors: ``WrongStatus`` (another upload is faster, not queued), ``InvalidValue`` (formats, store), ``LimitExceeded``,
-    ``StoreFull``, ``DataMismatch``, ``UploadLost``, ``ReadOnlyStore``, ``StoreUnavailable``, and what the source raises.
+    Errors: ``WrongStatus`` (another upload is faster, not queued), ``InvalidValue`` (formats, store, another size or checksum),
+    ``LimitExceeded``, ``StoreFull``, ``UploadLost``, ``ReadOnlyStore``, ``StoreUnavailable``, and what the source raises.
     Nothing is left behind then.
     """
     images.require_formats(image)
@@ -100,12 +100,12 @@ async def run(service: Service, image: Image, upload: Upload, lease: UploadLease
 
 def _compare(upload: Upload, received: Received) -> None:
     if upload.size is not None and upload.size != received.size:
-        raise DataMismatch(
+        raise InvalidValue(
             f"Size mismatch: expected {upload.size} bytes, got {received.size} bytes: supplied size ({upload.size})"
             f" and size generated from uploaded image ({received.size}) did not match."
         )
     if upload.checksum is not None and upload.checksum != received.checksum:
-        raise DataMismatch(
+        raise InvalidValue(
             f"Supplied checksum ({upload.checksum}) and checksum generated from uploaded image ({received.checksum})"
             " did not match."
         )

@@ -6,7 +6,7 @@ import binascii
 import re
 from collections.abc import AsyncIterator
 
-from image_service.errors import BadEncoding
+from image_service.errors import InvalidValue
 
 _BLANKS = b" \t\r\n\v\f"
 _FOREIGN = re.compile(rb"[^A-Za-z0-9+/= \t\r\n\v\f]")
@@ -18,7 +18,7 @@ _STEP = 256 << 10
 async def base64_decoded(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Decode a stream in constant memory; blanks and line ends may stand anywhere.
 
-    ``BadEncoding`` with the position (bytes of the encoded stream, from 0) of a character that has no place there, and for a
+    ``InvalidValue`` with the position (bytes of the encoded stream, from 0) of a character that has no place there, and for a
     stream that ends within a group of four.
     """
     position, rest, ended = 0, b"", False
@@ -41,10 +41,10 @@ async def base64_decoded(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             if data:
                 yield data
     if rest:
-        raise BadEncoding(f"The base64 body ends at byte {position} within a group of four characters: it was cut off.")
+        raise InvalidValue(f"The base64 body ends at byte {position} within a group of four characters: it was cut off.")
 
 
-def _explained(piece: bytes, position: int) -> BadEncoding:
+def _explained(piece: bytes, position: int) -> InvalidValue:
     """What is wrong with ``piece``, which begins at ``position`` of the stream."""
     foreign = _FOREIGN.search(piece)
     if foreign is not None:
@@ -52,5 +52,5 @@ def _explained(piece: bytes, position: int) -> BadEncoding:
     return _bad(position + max(piece.find(b"="), 0), "padding in a wrong place")
 
 
-def _bad(position: int, reason: str) -> BadEncoding:
-    return BadEncoding(f"The body is not base64 as announced: at byte {position}, {reason}.")
+def _bad(position: int, reason: str) -> InvalidValue:
+    return InvalidValue(f"The body is not base64 as announced: at byte {position}, {reason}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from image_service.errors import BadRequest, RangeNotSatisfiable
+from image_service.errors import InvalidValue, RangeNotSatisfiable
 
 _RANGE = re.compile(r"(\d{0,99})-(\d{0,99})", re.ASCII)
 _CONTENT_RANGE = re.compile(r"bytes\s+(\d{1,19})-(\d{1,19})/(?:\*|\d{1,19})", re.ASCII | re.IGNORECASE)
@@ -13,14 +13,14 @@ _CONTENT_RANGE = re.compile(r"bytes\s+(\d{1,19})-(\d{1,19})/(?:\*|\d{1,19})", re
 def parse_range(header: str | None, size: int) -> range | None:
     """What ``Range`` asks of ``size`` bytes; None when there is none, or one to ignore (another unit, malformed, reversed).
 
-    ``BadRequest`` for several ranges; ``RangeNotSatisfiable`` when none of the bytes exists.
+    ``InvalidValue`` for several ranges; ``RangeNotSatisfiable`` when none of the bytes exists.
     """
     unit, _, wanted = (header or "").partition("=")
     if unit.strip().lower() != "bytes":
         return None
     parts = [part.strip() for part in wanted.split(",") if part.strip()]
     if len(parts) > 1:
-        raise BadRequest("One range a request: ask for several ranges in several requests.")
+        raise InvalidValue("One range a request: ask for several ranges in several requests.")
     match = _RANGE.fullmatch(parts[0]) if parts else None
     if match is None or not any(match.groups()):
         return None

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from image_service.errors import BadEncoding
+from image_service.errors import InvalidValue
 from image_service.transfer.decode import base64_decoded
 
 DATA = os.urandom(100_003)
@@ -71,7 +71,7 @@ def test_what_the_command_base64_prints_for_the_post() -> None:
     ],
 )
 def test_the_position_of_what_is_wrong(encoded: bytes, position: int, size: int) -> None:
-    with pytest.raises(BadEncoding, match=r"\b(at|ends at) byte \d+") as caught:
+    with pytest.raises(InvalidValue, match=r"\b(at|ends at) byte \d+") as caught:
         decode(encoded, size)
     if size == 1 or b"=" not in encoded:
         assert f"byte {position}," in caught.value.message
@@ -80,14 +80,14 @@ def test_the_position_of_what_is_wrong(encoded: bytes, position: int, size: int)
 @pytest.mark.parametrize("encoded", [b"Q", b"QU", b"QUJ", b"QUI", b"QQ=", b"QUJDQQ=\n", b"=", b"====", b"Q===", b"QQ=Q"])
 @pytest.mark.parametrize("size", [1, 4096])
 def test_cut_off_or_ill_padded(encoded: bytes, size: int) -> None:
-    with pytest.raises(BadEncoding):
+    with pytest.raises(InvalidValue):
         decode(encoded, size)
 
 
 def test_every_single_wrong_byte_is_found() -> None:
     alphabet = set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/= \t\r\n\v\f")
     for byte in set(range(256)) - alphabet:
-        with pytest.raises(BadEncoding, match="byte 5000,"):
+        with pytest.raises(InvalidValue, match="byte 5000,"):
             decode(ENCODED[:5000] + bytes([byte]) + ENCODED[5000:])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from image_service.errors import BadRequest, RangeNotSatisfiable
+from image_service.errors import InvalidValue, RangeNotSatisfiable
 from image_service.transfer.ranges import parse_content_range, parse_range
 
 
@@ -65,7 +65,7 @@ def test_not_satisfiable(header: str, size: int) -> None:
 
 @pytest.mark.parametrize("header", ["bytes=0-1,3-4", "bytes=0-1, -1", "bytes=0-1,x"])
 def test_several(header: str) -> None:
-    with pytest.raises(BadRequest):
+    with pytest.raises(InvalidValue):
         parse_range(header, 10)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from image_service.api.call import Call
 from image_service.api.v2.schemas import BASE, READ_ONLY
-from image_service.errors import Forbidden, ReservedAttribute
+from image_service.errors import Forbidden
 from image_service.model import Image, Member, Visibility
 
 RESERVED = frozenset({"location", "deleted", "deleted_at", "locations"})
@@ -41,7 +41,7 @@ def require_settable(name: str) -> None:
     if name in READ_ONLY:
         raise Forbidden(f"Attribute '{name}' is read-only.")
     if name in RESERVED or name.startswith("os_glance_"):
-        raise ReservedAttribute(f"Attribute '{name}' is reserved.")
+        raise Forbidden(f"Attribute '{name}' is reserved.")
 
 
 def with_attributes(image: Image, attributes: Mapping[str, Any]) -> Image:
