@@ -18,11 +18,11 @@ import sys
 import syslog
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
+from queue import SimpleQueue
 
 from oslo_config import cfg
 
@@ -137,9 +137,9 @@ class Output(logging.Handler):
         super().__init__()
         self.targets: list[Target] = [to_stderr]
         self.form = Form(False, "%Y-%m-%d %H:%M:%S")
-        self._waiting: deque[tuple[int, str]] = deque()
+        # None: the thread is to end.
+        self._waiting: SimpleQueue[tuple[int, str] | None] = SimpleQueue()
         self._lost = 0
-        self._wake, self._end = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -161,43 +161,34 @@ class Output(logging.Handler):
         """
         if self._thread is None:
             self._write([(level, text)])
-        elif len(self._waiting) >= MOST_WAITING:
+        elif self._waiting.qsize() >= MOST_WAITING:
             self._lost += 1
         else:
-            self._waiting.append((level, text))
-            if not self._wake.is_set():
-                self._wake.set()
+            self._waiting.put((level, text))
 
     def start(self) -> None:
         """Write by a thread from now on. Call it in the process that has the event loop: threads do not survive a fork."""
-        self._end.clear()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Write the rest (for at most some seconds, where a disk is stuck), then at once again."""
-        if (thread := self._thread) is None:
-            return
-        self._end.set()
-        self._wake.set()
-        thread.join(5.0)
-        self._thread = None
-        if not thread.is_alive():
-            self._flush()
+        if self._thread is not None:
+            self._waiting.put(None)
+            self._thread.join(5.0)
+            self._thread = None
 
     def _run(self) -> None:
-        while not self._end.is_set():
-            self._wake.wait()
-            self._end.wait(GATHER_SECONDS)
-            self._wake.clear()
-            self._flush()
-
-    def _flush(self) -> None:
-        lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        if self._lost:
-            lines.append((logging.ERROR, f"{self._lost} log lines were lost: the log cannot be written fast enough"))
-            self._lost = 0
-        if lines:
+        going_on = True
+        while going_on:
+            first = self._waiting.get()
+            time.sleep(GATHER_SECONDS)
+            found = [first, *(self._waiting.get() for _ in range(self._waiting.qsize()))]
+            lines = [line for line in found if line is not None]
+            going_on = len(lines) == len(found)
+            if self._lost:
+                lines.append((logging.ERROR, f"{self._lost} log lines were lost: the log cannot be written fast enough"))
+                self._lost = 0
             self._write(lines)
 
     def _write(self, lines: Lines) -> None:

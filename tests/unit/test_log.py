@@ -170,9 +170,9 @@ def test_lines_that_cannot_be_kept_are_counted(tmp_path: Path, monkeypatch: pyte
     for number in range(10):
         logging.getLogger("x").warning("%d", number)
     log.stop_writer()
-    text = path.read_text()
-    assert "7 log lines were lost" in text
-    assert len(text.splitlines()) == 4
+    *kept, last = path.read_text().splitlines()
+    assert len(kept) in (3, 4)  # The thread may have taken one already.
+    assert f"{10 - len(kept)} log lines were lost" in last
 
 
 def test_a_full_disk_does_not_fail_who_logs(tmp_path: Path) -> None:
