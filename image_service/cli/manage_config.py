@@ -24,7 +24,8 @@ from image_service.api.middleware.authentication import base_flavor, parse_netwo
 from image_service.api.middleware.http_basic import parse_identities, parse_passwords
 from image_service.registry.engine import database_url
 from image_service.registry.secret import make_secret, read_secret
-from image_service.store.stores import folders
+from image_service.store.filesystem import FilesystemStore
+from image_service.store.stores import Stores
 
 
 def check_config(args: argparse.Namespace) -> int:
@@ -165,8 +166,9 @@ def _users(conf: cfg.ConfigOpts) -> Iterator[Finding]:
 
 
 def _stores(conf: cfg.ConfigOpts) -> Iterator[Finding]:
-    for folder in folders(conf):
-        yield from _writable_folder(Path(folder), "the folder of a file store", made=True)
+    for store in Stores.from_config(conf).all():
+        for folder, _ in store.datadirs if isinstance(store, FilesystemStore) else ():
+            yield from _writable_folder(folder, "the folder of a file store", made=True)
 
 
 def _formats(conf: cfg.ConfigOpts) -> Iterator[Finding]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,8 @@ class Stores:
 
     @classmethod
     def from_config(cls, conf: cfg.ConfigOpts) -> Stores:
-        """``cfg.Error`` with a sentence when what the configuration says cannot be."""
-        kinds, default = _kinds_by_name(conf)
+        """``cfg.Error`` with a sentence when what the configuration says cannot be. Makes no folders."""
+        kinds, default = _with_names(conf) if conf.enabled_backends else _without_names(conf)
         return cls([_build(conf, name, kind) for name, kind in kinds.items()], default, named=bool(conf.enabled_backends))
 
     @property
@@ -107,33 +107,8 @@ def _may_hold(store: Store, url: str) -> bool:
     return True
 
 
-def folders(conf: cfg.ConfigOpts) -> list[str]:
-    """The folders of all file stores; makes neither stores nor folders. ``cfg.Error`` as :meth:`Stores.from_config`."""
-    found: list[str] = []
-    for name, kind in _kinds_by_name(conf)[0].items():
-        if kind == "file":
-            with _in_section(conf, name) as options:
-                _mode(options.filesystem_store_file_perm)
-                found += [str(folder) for folder, _ in _folders_of(conf, name, options)]
-    return found
-
-
-@contextmanager
-def _in_section(conf: cfg.ConfigOpts, name: str) -> Iterator[Any]:
-    """The options of the store called ``name``; what is wrong with them is said with the section that they stand in."""
-    section = name if conf.enabled_backends else "glance_store"
-    try:
-        yield conf[section]
-    except (ValueError, OSError) as error:
-        raise cfg.Error(f"[{section}] {error}") from error
-
-
-def _kinds_by_name(conf: cfg.ConfigOpts) -> tuple[dict[str, str], str]:
-    """The kind of each store by its name, and the name of the default one."""
-    return _with_names(conf) if conf.enabled_backends else _without_names(conf)
-
-
 def _without_names(conf: cfg.ConfigOpts) -> tuple[dict[str, str], str]:
+    """The kind of each store by its name, and the name of the default one."""
     known = [_KINDS[name] for name in conf.glance_store.stores if name in _KINDS]
     for name in conf.glance_store.stores:
         if name not in _KINDS:
@@ -161,9 +136,13 @@ def _with_names(conf: cfg.ConfigOpts) -> tuple[dict[str, str], str]:
 
 
 def _build(conf: cfg.ConfigOpts, name: str, kind: str) -> Store:
-    with _in_section(conf, name) as options:
+    section = name if conf.enabled_backends else "glance_store"
+    options = conf[section]
+    try:
         store = _file_store(conf, name, options) if kind == "file" else _http_store(conf, name, options)
-        store.description, store.weight = options.store_description, options.weight
+    except (ValueError, OSError) as error:
+        raise cfg.Error(f"[{section}] {error}") from error
+    store.description, store.weight = options.store_description, options.weight
     return store
 
 

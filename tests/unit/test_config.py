@@ -14,7 +14,7 @@ from image_service import config, log
 from image_service.cli.manage_config import Finding, findings, program_of
 from image_service.config_check import is_loopback, require_closed_door, require_valid, unknown_options
 from image_service.registry.engine import database_url
-from image_service.store.stores import folders
+from image_service.store.stores import Stores
 from scripts.options_table import PAGE, page
 
 # Word for word from the post of 2014 whose installation this service replaces.
@@ -87,7 +87,8 @@ def test_the_files_of_2014_mean_what_they_meant(tmp_path: Path, program: str, te
 
 
 def test_the_store_of_2014_is_the_file_store(tmp_path: Path) -> None:
-    assert folders(load(tmp_path, API_OF_2014)) == ["/var/lib/glance/images"]
+    [store] = Stores.from_config(load(tmp_path, API_OF_2014)).all()
+    assert store.details()["data_dir"] == "/var/lib/glance/images"
 
 
 # ---- options without effect -----------------------------------------------------------------------------------
@@ -222,6 +223,7 @@ def test_nothing_is_said_about_a_good_file(tmp_path: Path, good: str) -> None:
         ("[DEFAULT]\ndefault_store = swift", "error", "default_store"),
         ("[DEFAULT]\nenabled_backends = a:tape", "error", "enabled_backends"),
         ("[glance_store]\nfilesystem_store_file_perm = 999", "error", "like 640"),
+        ("[glance_store]\nhttp_allowed_networks = inside", "error", "'inside' does not appear to be an IPv4 or IPv6 network"),
         ("[image_format]\ndisk_formats = raw,qcow", "warning", "did you mean qcow2?"),
         ("[api]\nsendfile_header = X-Accel-Redirect", "error", "X-Accel-Redirect:/PREFIX"),
         ("[database]\nconnection = postgresql://u:p@h/g", "error", "postgresql"),
