@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
+from typing import Never
 
 from oslo_config import cfg
 
@@ -46,22 +46,18 @@ def main() -> None:
 async def _run(conf: cfg.ConfigOpts, args: argparse.Namespace) -> int:
     async with aclosing(Stores.from_config(conf)) as stores, aclosing(await open_registry(conf)) as registry:
         if args.daemon:
-            return await _repeat(conf, args, registry, stores)
+            await _repeat(conf, args, registry, stores)
         return 0 if await _once(conf, args, registry, stores) else 1
 
 
-async def _repeat(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Registry, stores: Stores) -> int:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    while not stop.is_set():
+async def _repeat(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Registry, stores: Stores) -> Never:
+    """Until a signal ends the process, also in the middle of a pass: the next one does the rest."""
+    while True:
         try:
             await _once(conf, args, registry, stores)
         except ImageServiceError as error:
             log.complain(NAME, f"{error.message} Trying again in {conf.wakeup_time} s.")
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), conf.wakeup_time)
-    return 0
+        await asyncio.sleep(conf.wakeup_time)
 
 
 async def _once(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Registry, stores: Stores) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -171,7 +172,7 @@ def test_scrubber_daemon(house: House) -> None:
         process.terminate()
         said, _ = process.communicate(timeout=30)
         assert said.count("removed orphaned bytes") == 2
-        assert process.returncode == 0
+        assert process.returncode == -signal.SIGTERM
     finally:
         process.kill()
         process.wait()
