@@ -11,17 +11,8 @@ from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from functools import partial
 
-from image_service import faults
+from image_service import errors, faults
 from image_service.context import RequestContext
-from image_service.errors import (
-    DataMissing,
-    Forbidden,
-    ImageServiceError,
-    InvalidValue,
-    NotFound,
-    StoreUnavailable,
-    WrongStatus,
-)
 from image_service.model import Image, Status, new_id
 from image_service.operations import lifecycle, policy, quota
 from image_service.operations.service import Service
@@ -40,33 +31,33 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECA
 def require_uuid(image_id: str) -> None:
     """``InvalidValue`` when ``image_id`` is no UUID; stores name files after it."""
     if not _UUID.fullmatch(image_id):
-        raise InvalidValue(f"Invalid image id format: {image_id!r} is no UUID.")
+        raise errors.InvalidValue(f"Invalid image id format: {image_id!r} is no UUID.")
 
 
 def check_attributes(service: Service, image: Image) -> None:
     """Raise ``InvalidValue`` for a value that no image may have, ``LimitExceeded`` for too many properties or tags."""
     if image.name is not None and len(image.name) > MAX_NAME:
-        raise InvalidValue(f"Image name too long: {len(image.name)}. It may have {MAX_NAME} characters.")
+        raise errors.InvalidValue(f"Image name too long: {len(image.name)}. It may have {MAX_NAME} characters.")
     _check_format("disk", image.disk_format, service.conf.image_format.disk_formats)
     _check_format("container", image.container_format, service.conf.image_format.container_formats)
     if any(len(name) > MAX_NAME for name in (*image.properties, *image.tags)):
-        raise InvalidValue(f"The name of a property, and a tag, may have {MAX_NAME} characters.")
+        raise errors.InvalidValue(f"The name of a property, and a tag, may have {MAX_NAME} characters.")
     if "" in image.properties:
-        raise InvalidValue("A property needs a name.")
+        raise errors.InvalidValue("A property needs a name.")
     quota.check_count(service.conf, "properties", len(image.properties))
     quota.check_count(service.conf, "tags", len(image.tags))
 
 
 def _check_format(kind: str, value: str | None, allowed: list[str]) -> None:
     if value is not None and value not in allowed:
-        raise InvalidValue(f"Invalid {kind} format '{value}' for image. It must be one of {', '.join(allowed)}.")
+        raise errors.InvalidValue(f"Invalid {kind} format '{value}' for image. It must be one of {', '.join(allowed)}.")
 
 
 def check_amazon_formats(image: Image) -> None:
     """API v1 alone: with ami, ari and aki both formats must be the same; else ``InvalidValue``."""
     pair = (image.disk_format, image.container_format)
     if all(pair) and pair[0] != pair[1] and any(value in _AMAZON for value in pair):
-        raise InvalidValue(
+        raise errors.InvalidValue(
             f"Invalid mix of disk and container formats: with '{'/'.join(_AMAZON)}' both must be the same,"
             f" not {pair[0]} and {pair[1]}."
         )
@@ -76,7 +67,7 @@ def require_formats(image: Image) -> None:
     """Raise ``InvalidValue`` unless both formats are set, as they must be before there are bytes."""
     for kind, value in (("disk", image.disk_format), ("container", image.container_format)):
         if value is None:
-            raise InvalidValue(
+            raise errors.InvalidValue(
                 f"Property {kind}_format must be set prior to saving data: invalid {kind} format 'None' for image."
             )
 
@@ -103,7 +94,7 @@ async def show(service: Service, context: RequestContext, image_id: str, *, v1: 
     image = await service.registry.get_image(image_id, include_deleted=deleted and context.is_admin)
     if not context.is_admin:
         if image.status is Status.DELETED:
-            raise NotFound(f"No image found with ID {image_id}.")
+            raise errors.NotFound(f"No image found with ID {image_id}.")
         await policy.require_visible(context, image, service.registry, v1=v1)
     return image
 
@@ -115,7 +106,7 @@ async def to_change(service: Service, context: RequestContext, image_id: str, *,
     image = await show(service, context, image_id, v1=v1, deleted=v1)
     policy.require_change(context, image, v1=v1)
     if image.status is Status.PENDING_DELETE:
-        raise Forbidden("Forbidden to update or delete a pending_delete image.")
+        raise errors.Forbidden("Forbidden to update or delete a pending_delete image.")
     return image
 
 
@@ -127,8 +118,8 @@ async def require_marker(registry: Registry, context: RequestContext, marker: st
     if marker is not None and not context.is_admin:
         try:
             await policy.require_visible(context, await registry.get_image(marker, include_deleted=v1), registry, v1=v1)
-        except NotFound as error:
-            raise InvalidValue(error.message) from None
+        except errors.NotFound as error:
+            raise errors.InvalidValue(error.message) from None
 
 
 async def pages(registry: Registry, query: ImageQuery) -> AsyncIterator[list[Image]]:
@@ -151,7 +142,7 @@ async def has_still(registry: Registry, image: Image) -> bool:
     """Is the image to have the bytes that it had when it was read? If not, nothing is lost: it was deleted since."""
     try:
         now = await registry.get_image(image.id)
-    except NotFound:
+    except errors.NotFound:
         return False
     return now.status in lifecycle.READABLE and now.locations == image.locations
 
@@ -203,9 +194,9 @@ async def delete(service: Service, image: Image) -> Image:
     Errors: ``Forbidden``, ``NotFound``, and by the store ``StoreInUse`` and ``StoreUnavailable``.
     """
     if image.protected:
-        raise Forbidden(f"Image {image.id} is protected and cannot be deleted. Set protected to false first.")
+        raise errors.Forbidden(f"Image {image.id} is protected and cannot be deleted. Set protected to false first.")
     if image.deleted or image.status is Status.DELETED:
-        raise NotFound(f"Failed to find image {image.id} to delete: it is deleted already.")
+        raise errors.NotFound(f"Failed to find image {image.id} to delete: it is deleted already.")
     require_known_places(service.stores, image)
     later = service.conf.delayed_delete and bool(image.locations)
     target = Status.PENDING_DELETE if later else Status.DELETED
@@ -215,7 +206,7 @@ async def delete(service: Service, image: Image) -> Image:
             return await remove(service.registry, service.stores, image)
         await _move(service, image, target, {image.status})
         return await service.registry.delete_image(image.id)
-    except WrongStatus:
+    except errors.WrongStatus:
         return await delete(service, await service.registry.get_image(image.id, include_deleted=True))
 
 
@@ -229,7 +220,7 @@ async def remove(registry: Registry, stores: Stores, image: Image) -> Image:
     faults.point("delete.after-status")
     try:
         await remove_bytes(stores, marked)
-    except ImageServiceError:
+    except errors.ImageServiceError:
         await move(ImageChange({"status": image.status}), from_status={Status.DELETED})
         raise
     faults.point("delete.after-bytes")
@@ -243,7 +234,7 @@ async def _move(service: Service, image: Image, target: Status, sources: Collect
 def require_known_places(stores: Stores, image: Image) -> None:
     """``StoreUnavailable`` when bytes of the image lie in no store of ours: nobody could remove them later."""
     if len(stores.places(image.locations)) < len(image.locations):
-        raise StoreUnavailable("Bytes of this image lie in a store that is not configured. Tell the administrator.")
+        raise errors.StoreUnavailable("Bytes of this image lie in a store that is not configured. Tell the administrator.")
 
 
 async def remove_bytes(stores: Stores, image: Image) -> None:
@@ -251,7 +242,7 @@ async def remove_bytes(stores: Stores, image: Image) -> None:
     for location in image.locations:
         try:
             await stores.for_location(location).delete(location.url)
-        except DataMissing:
+        except errors.DataMissing:
             LOG.warning("the bytes of deleted image %s were gone already", image.id)
 
 
@@ -265,14 +256,14 @@ async def set_deactivated(service: Service, image: Image, deactivated: bool) -> 
         return
     verb = "deactivate" if deactivated else "reactivate"
     if image.status is not source:
-        raise Forbidden(f"Not allowed to {verb} image in status '{image.status}'.")
+        raise errors.Forbidden(f"Not allowed to {verb} image in status '{image.status}'.")
     await _move(service, image, target, {source})
 
 
 async def add_tag(service: Service, image: Image, tag: str) -> None:
     """Put ``tag`` on the image; there already is fine. ``InvalidValue`` over 255 characters, ``LimitExceeded``."""
     if len(tag) > MAX_NAME:
-        raise InvalidValue(f"A tag may have {MAX_NAME} characters, this one has {len(tag)}.")
+        raise errors.InvalidValue(f"A tag may have {MAX_NAME} characters, this one has {len(tag)}.")
     if tag not in image.tags:
         most = {"tags": quota.most(service.conf, "tags")}
         await service.registry.update_image(image.id, ImageChange(add_tags=(tag,), most=most))
@@ -281,5 +272,5 @@ async def add_tag(service: Service, image: Image, tag: str) -> None:
 async def remove_tag(service: Service, image: Image, tag: str) -> None:
     """Take ``tag`` off the image. ``NotFound`` when it is not on it."""
     if tag not in image.tags:
-        raise NotFound(f"Image {image.id} has no tag {tag!r}.")
+        raise errors.NotFound(f"Image {image.id} has no tag {tag!r}.")
     await service.registry.update_image(image.id, ImageChange(remove_tags=(tag,)))

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from image_service.errors import WrongStatus
-from image_service.model import Status, UploadKind
+from image_service.model import Status
 
 MOVES: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.SAVING, Status.UPLOADING, Status.IMPORTING, Status.ACTIVE, Status.KILLED, Status.DELETED}),
@@ -32,8 +32,3 @@ def require(status: Status, target: Status) -> None:
     """Raise ``WrongStatus`` unless an image may go from ``status`` to ``target``."""
     if target not in MOVES[status]:
         raise WrongStatus(f"Image status transition from {status} to {target} is not allowed.")
-
-
-def after_failure(kind: UploadKind) -> Status:
-    """What an image becomes whose upload failed: API v1 kills it, API v2 lets it be tried again."""
-    return Status.KILLED if kind is UploadKind.V1 else Status.QUEUED

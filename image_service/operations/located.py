@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from image_service.errors import Conflict, InvalidValue, StoreUnavailable, UnsupportedUrl
 from image_service.model import Image, Location, UploadKind
-from image_service.operations import quota, uploads
+from image_service.operations import uploads
 from image_service.operations.service import Service
 from image_service.store.interface import Store
 
@@ -15,7 +15,8 @@ async def find(service: Service, url: str, size: int | None) -> tuple[Location, 
     ``UnsupportedUrl`` for anything but http and https (``file`` would read the server's own files), ``DataMissing``,
     ``InvalidValue`` when nobody answers, ``Conflict`` when ``size`` (what the client says; 0 says nothing) is another.
     """
-    _require_elsewhere(url)
+    if not url.lower().startswith(("http://", "https://")):
+        raise UnsupportedUrl("External sources are not supported: a location or copy-from URL is http or https.")
     location = Location(url)
     store = service.stores.for_location(location)
     try:
@@ -29,16 +30,10 @@ async def find(service: Service, url: str, size: int | None) -> tuple[Location, 
     return location, found
 
 
-def _require_elsewhere(url: str) -> None:
-    if not url.lower().startswith(("http://", "https://")):
-        raise UnsupportedUrl("External sources are not supported: a location or copy-from URL is http or https.")
-
-
-async def copy_later(service: Service, image: Image, url: str, store: Store, checksum: str | None) -> None:
-    """Take the lease of ``image`` now and copy ``url`` into ``store`` after the answer; the image ends active or killed."""
-    _require_elsewhere(url)
-    room = await quota.room_for(service, image.owner, image.size)
+async def copy_later(service: Service, image: Image, location: Location, store: Store, room: int, checksum: str | None) -> None:
+    """Take the lease of ``image`` now and copy what lies at ``location`` (from :func:`find`) into ``store`` after the answer, at
+    most ``room`` bytes; the image ends active or killed.
+    """
     lease = await uploads.begin(service, image, UploadKind.V1, store)
-    source = service.stores.for_location(Location(url)).read(url)
-    wanted = uploads.Upload(source, UploadKind.V1, checksum=checksum, store=store.name)
+    wanted = uploads.Upload(service.stores.for_location(location).read(location.url), UploadKind.V1, checksum=checksum)
     service.spawn(uploads.run(service, image, wanted, lease, room), f"copy-from for image {image.id}")

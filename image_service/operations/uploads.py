@@ -152,10 +152,10 @@ async def _give_up(service: Service, lease: UploadLease, writer: StoreWriter | N
 
 
 def failure(kind: UploadKind) -> ImageChange:
-    """What a failed upload makes of its image."""
+    """What an image becomes whose upload failed: API v1 kills it, API v2 lets it be tried again."""
     if kind is UploadKind.V1:
-        return ImageChange({"status": lifecycle.after_failure(kind)})
-    return ImageChange({"status": lifecycle.after_failure(kind), "size": None, "checksum": None})
+        return ImageChange({"status": Status.KILLED})
+    return ImageChange({"status": Status.QUEUED, "size": None, "checksum": None})
 
 
 @contextlib.asynccontextmanager

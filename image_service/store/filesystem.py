@@ -30,17 +30,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from image_service.errors import (
-    DataMissing,
-    Forbidden,
-    ImageServiceError,
-    InvalidValue,
-    StoreFull,
-    StoreInUse,
-    StoreUnavailable,
-    UnsupportedUrl,
-    UploadLost,
-)
+from image_service import errors
 from image_service.model import Location
 from image_service.store.interface import Confirm, Store, StoredObject, StoreWriter
 from image_service.store.part_file import PartFile, fsync_folder
@@ -58,13 +48,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def _as_store_error(error: OSError) -> ImageServiceError:
+def _as_store_error(error: OSError) -> errors.ImageServiceError:
     LOG.warning("file store: %s", error)
     if error.errno in _FULL:
-        return StoreFull("There is no room left in the store for this image. Nothing of it was kept.")
+        return errors.StoreFull("There is no room left in the store for this image. Nothing of it was kept.")
     if error.errno in _REFUSED:
-        return StoreUnavailable("The store refuses to write: no permission. Tell the administrator.")
-    return StoreUnavailable("The store cannot read or write now. Tell the administrator if it lasts.")
+        return errors.StoreUnavailable("The store refuses to write: no permission. Tell the administrator.")
+    return errors.StoreUnavailable("The store cannot read or write now. Tell the administrator if it lasts.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +69,7 @@ class FileWriter(StoreWriter):
         await self.store.run(self.part.write, data)
 
     async def commit(self) -> Location:
-        await self.store.run(self.part.commit, missing=UploadLost("The upload was declared dead, its bytes were removed."))
+        await self.store.run(self.part.commit, missing=errors.UploadLost("The upload was declared dead, its bytes were removed."))
         self.store.warm(self.part.final)
         return Location(f"file://{self.part.final}", self.metadata)
 
@@ -126,7 +116,7 @@ class FilesystemStore(Store):
         with suppress(RuntimeError):  # the threads are ending
             self._threads.submit(_read_ahead, path)
 
-    async def run(self, call: Callable[..., T], *args: object, missing: ImageServiceError | None = None) -> T:
+    async def run(self, call: Callable[..., T], *args: object, missing: errors.ImageServiceError | None = None) -> T:
         """Run a blocking ``call`` in the store's threads; its ``OSError`` becomes ``missing`` or the store error that fits."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
@@ -145,7 +135,7 @@ class FilesystemStore(Store):
             return await asyncio.shield(begun)
         except asyncio.CancelledError:
             # Nobody else will ever know of the file that the thread makes.
-            with suppress(ImageServiceError):
+            with suppress(errors.ImageServiceError):
                 await (await begun).abort()
             raise
 
@@ -181,12 +171,12 @@ class FilesystemStore(Store):
         """See :meth:`LocalFiles.path`. No ``..`` and no link leads out of the folders."""
         scheme, _, path = url.partition("://")
         if scheme not in self.schemes or not path.startswith("/"):
-            raise UnsupportedUrl("This is no location of the file store.")
+            raise errors.UnsupportedUrl("This is no location of the file store.")
         folder, name = os.path.split(path)
         folders = [str(ours) for ours, _ in self.datadirs]
         inside = folder in folders or os.path.realpath(folder) in map(os.path.realpath, folders)
         if name.startswith(".") or not name or not inside:
-            raise DataMissing("The location is not inside the folders of the file store.")
+            raise errors.DataMissing("The location is not inside the folders of the file store.")
         return Path(folder, name)
 
     async def read(self, url: str, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
@@ -220,9 +210,9 @@ class FilesystemStore(Store):
         except OSError as error:
             if error.errno in _REFUSED:
                 LOG.warning("file store %s: %s", self.name, error)
-                raise Forbidden("The store refuses to delete this image: no permission. Tell the administrator.") from error
+                raise errors.Forbidden("The store refuses to delete it: no permission. Tell the administrator.") from error
             if error.errno in (errno.EBUSY, errno.ETXTBSY):
-                raise StoreInUse("The image's bytes are in use in the store and cannot be deleted now.") from error
+                raise errors.StoreInUse("The image's bytes are in use in the store and cannot be deleted now.") from error
             raise
         fsync_folder(path.parent)
 
@@ -250,9 +240,9 @@ class FilesystemStore(Store):
     def _check(self) -> None:
         for folder, _ in self.datadirs:
             if not folder.is_dir():
-                raise StoreUnavailable(f"Store {self.name}: the folder {folder} is missing. Make it, owned by the service.")
+                raise errors.StoreUnavailable(f"Store {self.name}: folder {folder} is missing. Make it, owned by the service.")
             if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-                raise StoreUnavailable(f"Store {self.name}: the service may not write into {folder}. Check owner and mode.")
+                raise errors.StoreUnavailable(f"Store {self.name}: we may not write into {folder}. Check owner and mode.")
 
     def details(self) -> dict[str, object]:
         """See :meth:`Store.details`."""
@@ -310,15 +300,15 @@ def part_path(folder: Path, image_id: str, upload_id: str) -> Path:
     return folder / f".{image_id}.{upload_id}.part"
 
 
-def _gone() -> DataMissing:
-    return DataMissing("The image's bytes are not in the store.")
+def _gone() -> errors.DataMissing:
+    return errors.DataMissing("The image's bytes are not in the store.")
 
 
 def _require_plain(*names: str) -> None:
     """Image and upload ids become file names: letters, digits, dashes and underscores only."""
     for name in names:
         if not re.fullmatch(r"[\w-]+", name, re.ASCII):
-            raise InvalidValue(f"{name!r} is no id that the file store can keep.")
+            raise errors.InvalidValue(f"{name!r} is no id that the file store can keep.")
 
 
 def _read_mounts(metadata_file: str | Path | None) -> list[dict[str, object]]:

@@ -7,6 +7,7 @@ import pytest
 from image_service.errors import WrongStatus
 from image_service.model import Status, UploadKind
 from image_service.operations import lifecycle
+from image_service.operations.uploads import failure
 
 # Glance's table, and two moves more: API v1 kills also from queued (contract A.12), and with delayed_delete a deactivated image
 # waits as an active one does.
@@ -41,7 +42,7 @@ def test_every_status_can_be_left_for_deleted() -> None:
 
 @pytest.mark.parametrize(("kind", "status"), [(UploadKind.V1, Status.KILLED), (UploadKind.V2, Status.QUEUED)])
 def test_a_failed_upload_kills_in_v1_and_can_be_tried_again_in_v2(kind: UploadKind, status: Status) -> None:
-    assert lifecycle.after_failure(kind) is status
+    assert failure(kind).values["status"] is status
 
 
 def test_data_are_read_of_active_and_deactivated_images_alone() -> None:

@@ -68,12 +68,11 @@ async def keep_with_bytes(call: Call, metadata: Metadata, source: str | None, im
 
 async def _copy(call: Call, metadata: Metadata, image: Image, keep: Keep) -> Image:
     """Register what is said of the image, and fetch its bytes after the answer."""
-    url = metadata.fields["copy_from"]
-    _, size = await located.find(call.service, url, None)
+    location, size = await located.find(call.service, metadata.fields["copy_from"], None)
     store = uploads.writable_store(call.service, metadata.fields.get("store"))
-    await quota.room_for(call.service, image.owner, size)
+    room = await quota.room_for(call.service, image.owner, size)
     kept = await keep(replace(image, size=size))
-    await located.copy_later(call.service, kept, url, store, metadata.fields.get("checksum"))
+    await located.copy_later(call.service, kept, location, store, room, metadata.fields.get("checksum"))
     return kept
 
 
