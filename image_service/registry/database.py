@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
@@ -23,22 +24,20 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _reading(work: Callable[Concatenate[Connection, P], T]) -> Callable[Concatenate[DatabaseRegistry, P], Coroutine[Any, Any, T]]:
-    """A method that runs ``work`` in one of the threads for reading."""
+def _in_threads(
+    work: Callable[Concatenate[Connection, P], T], *, writes: bool = False
+) -> Callable[Concatenate[DatabaseRegistry, P], Coroutine[Any, Any, T]]:
+    """A method that runs ``work`` in one of the threads for reading, or in a transaction in one of those for writing."""
 
     async def method(self: DatabaseRegistry, /, *arguments: P.args, **named: P.kwargs) -> T:
-        return await self._read(lambda connection: work(connection, *arguments, **named))
+        threads, run = (self._writers, self._database.write) if writes else (self._readers, self._database.read)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(threads, run, lambda connection: work(connection, *arguments, **named))
 
     return method
 
 
-def _writing(work: Callable[Concatenate[Connection, P], T]) -> Callable[Concatenate[DatabaseRegistry, P], Coroutine[Any, Any, T]]:
-    """A method that runs ``work`` in a transaction, in one of the threads for writing."""
-
-    async def method(self: DatabaseRegistry, /, *arguments: P.args, **named: P.kwargs) -> T:
-        return await self._write(lambda connection: work(connection, *arguments, **named))
-
-    return method
+_reading, _writing = _in_threads, partial(_in_threads, writes=True)
 
 
 class DatabaseRegistry(Registry):
@@ -75,12 +74,6 @@ class DatabaseRegistry(Registry):
         readers = min(_SQLITE_READERS, threads - 1) if self._database.is_sqlite else threads - writers
         self._readers = ThreadPoolExecutor(readers, "registry-read")
         self._writers = ThreadPoolExecutor(writers, "registry-write")
-
-    async def _read(self, work: Callable[[Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._database.read, work)
-
-    async def _write(self, work: Callable[[Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._writers, self._database.write, work)
 
     async def aclose(self) -> None:
         """Wait for what is running, then close the connections."""

@@ -8,6 +8,7 @@ happened: ``RegistryUnavailable``, never a second try.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import random
@@ -86,26 +87,31 @@ class Database:
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work``, which only reads."""
-        return self._patiently(work)
+        try:
+            return self.patiently(work)
+        except (DBAPIError, PoolTimeout) as error:
+            raise translated(error) from error
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in one transaction. It may run several times, and must change nothing outside the database."""
-        return self._patiently(work, changes=True)
+        return self.read(lambda connection: self._transaction(connection, work))
 
-    def _patiently(self, work: Callable[[Connection], T], *, changes: bool = False) -> T:
-        """Again where others had the lock, and once on a new connection when the first one turned out to be dead."""
+    def patiently(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` again where others had the lock, and once on a new connection when the first one turned out to be dead.
+
+        Raises what SQLAlchemy does. (Two processes that give a new SQLite file its journal: the one that loses is told at once,
+        whatever busy_timeout is.)
+        """
         deadline = time.monotonic() + WRITE_DEADLINE
         may_reconnect = True
         while True:
             try:
                 with self.engine.connect() as connection:
-                    return self._transaction(connection, work) if changes else work(connection)
-            except PoolTimeout as error:
-                raise translated(error) from error
+                    return work(connection)
             except DBAPIError as error:
                 again = lost_a_lock(error) or (error.connection_invalidated and may_reconnect)
                 if not again or time.monotonic() > deadline:
-                    raise translated(error) from error
+                    raise
                 may_reconnect = may_reconnect and not error.connection_invalidated
             time.sleep(random.uniform(0.002, 0.03))  # noqa: S311 - spreads those that collided, no secret
 
@@ -239,31 +245,16 @@ async def open_database(options: Any) -> Database:
         )
     except ValueError as error:
         raise cfg.Error(str(error)) from error
-    tried = 0
-    while words := await asyncio.to_thread(_refusal, database):
-        if 0 <= options.max_retries <= tried:
-            raise RegistryUnavailable(words)
-        tried += 1
-        LOG.warning("%s Try %d follows in %d s", words, tried, options.retry_interval)
-        await asyncio.sleep(options.retry_interval)
-    return database
-
-
-def _refusal(database: Database) -> str | None:
-    """None when the database server takes connections; its own words when it does not yet."""
-    deadline = time.monotonic() + _LOCK_WAIT
-    while True:
+    for tries in itertools.count(1):
         try:
-            database.engine.connect().close()
+            await asyncio.to_thread(database.patiently, lambda _connection: None)
+            break
         except DBAPIError as error:
-            if lost_a_lock(error) and time.monotonic() < deadline:
-                # Two processes give a new SQLite file its journal: the one that loses is told at once, whatever busy_timeout is.
-                time.sleep(0.02)
-                continue
             words = f"The database does not take connections: {getattr(error.orig, 'args', ('',))[-1]}."
-            if database.is_sqlite or mysql_code(error) not in _MYSQL_NOT_YET:
+            if database.is_sqlite or mysql_code(error) not in _MYSQL_NOT_YET or 0 <= options.max_retries < tries:
                 raise RegistryUnavailable(words) from error
-            return words
         except TypeError as error:  # the driver does not know what stands behind the question mark
             raise RegistryUnavailable(f"[database] connection: {error}.") from error
-        return None
+        LOG.warning("%s Try %d follows in %d s", words, tries, options.retry_interval)
+        await asyncio.sleep(options.retry_interval)
+    return database
