@@ -108,8 +108,7 @@ class Registry(ABC):
 
     @abstractmethod
     async def create_image(self, image: Image) -> Image:
-        """Register ``image`` with its properties, tags and locations; ``created_at`` and ``updated_at`` are set here when
-        ``datetime.min``.
+        """Register ``image`` with its properties, tags and locations; ``created_at`` and ``updated_at`` are set here.
 
         ``Duplicate`` when the id is or was ever taken.
         """

@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection, Integer, Table, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -30,15 +30,13 @@ _ERASE_AT_ONCE = 500
 # What a caller may set through ``ImageChange.values``: the registry keeps the others itself.
 _SETTABLE = frozenset(IMAGES.c.keys()) - {"id", "deleted", "deleted_at", "created_at", "updated_at"}
 
-Dated = TypeVar("Dated", Image, Member)
-
-
 # -- images --
 
 
 def create_image(connection: Connection, image: Image) -> Image:
     """Insert the image and all that hangs on it."""
-    image = _dated(image)
+    moment = now()
+    image = replace(image, created_at=moment, updated_at=moment)
     try:
         _insert(connection, IMAGES, [{column.name: getattr(image, column.name) for column in IMAGES.c}])
     except IntegrityError:
@@ -47,13 +45,6 @@ def create_image(connection: Connection, image: Image) -> Image:
     _insert_tags(connection, image.id, image.tags)
     _insert_locations(connection, image.id, image.locations)
     return find_image(connection, image.id, include_deleted=True)
-
-
-def _dated(new: Dated) -> Dated:
-    """With the present time for the dates that are not given."""
-    moment = now()
-    created = moment if new.created_at == datetime.min else new.created_at
-    return replace(new, created_at=created, updated_at=moment if new.updated_at == datetime.min else new.updated_at)
 
 
 def update_image(
@@ -276,7 +267,7 @@ def _database_time(connection: Connection) -> datetime:
 
 
 def create_member(connection: Connection, member: Member, *, most: int = -1) -> Member:
-    """Insert one, if there are less than ``most``; dates as for images."""
+    """Insert one, if there are less than ``most``."""
     _lock(connection, member.image_id)
     if most >= 0:
         present = select(func.count()).where(IMAGE_MEMBERS.c.image_id == member.image_id)
@@ -285,7 +276,8 @@ def create_member(connection: Connection, member: Member, *, most: int = -1) -> 
 
 
 def _insert_member(connection: Connection, member: Member) -> Member:
-    member = _dated(member)
+    moment = now()
+    member = replace(member, created_at=moment, updated_at=moment)
     try:
         _insert(connection, IMAGE_MEMBERS, [dict(zip(IMAGE_MEMBERS.c.keys(), astuple(member), strict=True))])
     except IntegrityError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
@@ -35,13 +34,6 @@ async def test_an_image_comes_back_as_it_was_given(registry: Registry) -> None:
     assert [at.url for at in shown.locations] == ["file:///b", "file:///a"]
     assert [image.id for image in await registry.list_images(ImageQuery())] == [wanted.id]
     assert await registry.list_images(ImageQuery()) == [shown]
-
-
-@with_registry
-async def test_given_dates_are_kept(registry: Registry) -> None:
-    moment = now() - timedelta(days=3, microseconds=now().microsecond)
-    image = await registry.create_image(Image(id=new_id(), created_at=moment, updated_at=moment))
-    assert (image.created_at, image.updated_at) == (moment, moment)
 
 
 @with_registry
