@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
@@ -26,6 +27,8 @@ LOG = logging.getLogger(__name__)
 CONNECT_DEADLINE = 5.0
 ATTEMPTS = 3
 _PAUSE = 0.1
+# Without these an upload is lost, so they wait for as long as a restart of image-registry may take, in seconds.
+_PATIENT, _PATIENCE = frozenset({"begin_upload", "renew_upload", "end_upload"}), 15.0
 _CONNECTIONS = 64
 # Shorter than the server keeps them, so that a write seldom meets a connection that is just being closed.
 _KEEPALIVE = 10.0
@@ -90,17 +93,19 @@ class RemoteRegistry(Registry):
 
     async def call(self, name: str, body: bytes) -> Any:
         """The result of the call ``name``, whose arguments are ``body``."""
-        attempt = 1
+        attempt, begin = 1, time.monotonic()
         while True:
             try:
                 return await self._ask(name, body)
             except (aiohttp.ClientError, TimeoutError) as error:
                 unsent = isinstance(error, aiohttp.ClientConnectorError)
-                if attempt == ATTEMPTS or not (unsent or name in wire.READS) or isinstance(error, TimeoutError):
+                waits = unsent and name in _PATIENT and time.monotonic() - begin < _PATIENCE
+                again = waits or (attempt < ATTEMPTS and (unsent or name in wire.READS))
+                if not again or isinstance(error, TimeoutError):
                     LOG.error("image-registry at %s: %s: %r", self._address, name, error)
                     raise RegistryUnavailable("image-registry does not answer. Try again later.") from error
                 LOG.warning("image-registry at %s: %s is asked again after %r", self._address, name, error)
-                await asyncio.sleep(_PAUSE * attempt)
+                await asyncio.sleep(min(_PAUSE * attempt, 1.0))
                 attempt += 1
 
     async def _ask(self, name: str, body: bytes) -> Any:
