@@ -94,8 +94,11 @@ class Master(Arbiter):
         """Bring the workers closer to what is wanted; gunicorn calls it in every turn."""
         missing = self.num_workers - len(self._present())
         if missing > 0 and time.monotonic() >= self._not_before:
-            for _ in range(missing):
-                self.spawn_worker()
+            try:
+                for _ in range(missing):
+                    self.spawn_worker()
+            except OSError as error:  # no more processes, memory or descriptors
+                self._cannot_start(f"no worker can be made: {error}")
         for worker in sorted(self._present(), key=lambda worker: worker.age)[: max(-missing, 0)]:
             worker.retired = True
         self._announce()
@@ -143,7 +146,10 @@ class Master(Arbiter):
             LOG.error("Worker %s ended unexpectedly (exit code %s)", worker.pid, code)
             self._not_before = max(self._not_before, worker.born + SHORTEST_LIFE)
             return
-        sentence = report.removeprefix(FAILED).decode(errors="replace") or f"a worker ended while it started (exit code {code})"
+        sentence = report.removeprefix(FAILED).decode(errors="replace")
+        self._cannot_start(sentence or f"a worker ended while it started (exit code {code})")
+
+    def _cannot_start(self, sentence: str) -> None:
         if self._proven is None:
             raise HaltServer(sentence, 1)
         if self._proven is not self.app.conf:
