@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from image_service import faults
-from image_service.errors import InvalidValue, ReadOnlyStore, RegistryUnavailable, UploadLost, WrongStatus
+from image_service.errors import ImageServiceError, InvalidValue, ReadOnlyStore, RegistryUnavailable, UploadLost, WrongStatus
 from image_service.model import Image, Location, Status, UploadKind, UploadLease, new_id
 from image_service.operations import images, lifecycle, quota
 from image_service.operations.service import Service
@@ -25,6 +25,9 @@ from image_service.store.interface import Store, StoreWriter
 from image_service.transfer.receive import Received, receive
 
 LOG = logging.getLogger(__name__)
+
+RENEW_AGAIN = 1.0
+"""Seconds between two tries to renew a lease while the registry does not answer."""
 
 
 @dataclass(slots=True)
@@ -74,20 +77,24 @@ async def run(service: Service, image: Image, upload: Upload, lease: UploadLease
     """Store the bytes under a lease that was taken; ``room`` is how many there may be."""
     writer: StoreWriter | None = None
     ending = False
+
+    async def confirm() -> None:
+        if not await service.registry.renew_upload(image.id, lease.upload_id):
+            raise _lost(image.id)
+
     try:
         async with _renewed(service, lease):
             writer = await service.stores.get(lease.store).begin(image.id, lease.upload_id, upload.size)
             received = await receive(upload.source, writer, algorithm=service.conf.hashing_algorithm, cap=room)
             _compare(upload, received)
-            if not await service.registry.renew_upload(image.id, lease.upload_id):
-                raise _lost(image.id)
+            await confirm()
             await _check_quota_again(service, image, received.size)
-            stored = await writer.commit()
+            stored = await writer.commit(confirm)
         faults.point("upload.before-active")
         ending = True
         active = await _end(service, image, lease, received, stored)
     except BaseException as error:
-        if isinstance(error, RegistryUnavailable) or (ending and isinstance(error, asyncio.CancelledError)):
+        if isinstance(error, RegistryUnavailable) or (ending and not isinstance(error, ImageServiceError)):
             # Whether the registry took the change is not known, so the bytes stay. If it did not, the sweep finds the lease and
             # cleans up.
             LOG.warning("upload of %s ends without the registry's word; the sweep decides", image.id)
@@ -177,12 +184,17 @@ async def _renewed(service: Service, lease: UploadLease) -> AsyncIterator[None]:
 async def _renew(service: Service, lease: UploadLease, held: asyncio.Timeout) -> None:
     """Give signs of life as long as the lease is ours, then end ``held``."""
     renewed = True
+    pause = usual = service.conf.upload_lease / 3
     while renewed:
-        await asyncio.sleep(service.conf.upload_lease / 3)
+        await asyncio.sleep(pause)
         try:
-            renewed = await service.registry.renew_upload(lease.image_id, lease.upload_id)
-        except RegistryUnavailable:
-            LOG.warning("cannot renew the lease of the upload of %s now", lease.image_id)
+            async with asyncio.timeout(usual / 2):  # An answer may be lost, and asking again does no harm.
+                renewed = await service.registry.renew_upload(lease.image_id, lease.upload_id)
+            pause = usual
+        except (RegistryUnavailable, TimeoutError):
+            if pause == usual:
+                LOG.warning("cannot renew the lease of the upload of %s now", lease.image_id)
+            pause = min(RENEW_AGAIN, usual / 2)
     held.reschedule(0)
 
 

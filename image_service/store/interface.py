@@ -41,9 +41,11 @@ class StoreWriter(ABC):
         """Append. ``StoreFull``; ``StoreUnavailable`` when the store refuses. ``data`` may be reused after the return."""
 
     @abstractmethod
-    async def commit(self) -> Location:
-        """Make it durable, then visible under its final name, in one step. Replaces what a dead upload of this image left
-        there.
+    async def commit(self, confirm: Confirm) -> Location:
+        """Make it durable, then visible under its final name, in one step.
+
+        What lies there already, as a dead upload of this image may have left it, is replaced after ``confirm``, which raises
+        unless this upload is still the image's. What comes there later stays (``UploadLost``): the process may have stood still.
         """
 
     @abstractmethod

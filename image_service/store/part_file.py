@@ -17,6 +17,7 @@ from pathlib import Path
 from image_service import faults
 
 _HOLE = bytes(65536)
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 # What direct writes must be multiples of, in length and place; no disk has larger blocks.
 ALIGNMENT = 4096
 
@@ -87,8 +88,8 @@ class PartFile:
                 self._write_all(data[start:end])
             start = end
 
-    def commit(self) -> None:
-        """To stable storage, then under the final name, then the name to stable storage."""
+    def finish(self) -> None:
+        """All bytes to stable storage."""
         with self.lock:
             if self.thin:
                 os.ftruncate(self.fd, self.size)
@@ -96,15 +97,30 @@ class PartFile:
                 os.fchmod(self.fd, self.file_perm)
             faults.point("upload.before-fsync")
             os.fsync(self.fd)
+
+    def publish(self) -> bool:
+        """Under the final name, and that to stable storage. False where something has that name: it is left alone (but on a file
+        system without hard links).
+        """
+        with self.lock:
             faults.point("upload.before-rename")
-            os.rename(self.path, self.final)
+            try:
+                os.link(self.path, self.final)
+                os.unlink(self.path)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                os.rename(self.path, self.final)
             fsync_folder(self.final.parent)
             faults.point("upload.after-rename")
+            return True
 
     def abort(self) -> None:
         """Remove the file under whichever name it has; what another upload put there stays.
 
-        The descriptor stays open until then, also after :meth:`commit`: else the inode's number could be another file's by now.
+        The descriptor stays open until then, also after :meth:`publish`: else the inode's number could be another file's by now.
         """
         with self.lock:
             if self.fd < 0:

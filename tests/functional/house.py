@@ -17,6 +17,7 @@ from image_service.registry.interface import ImageChange
 from image_service.store.filesystem import FilesystemStore
 from image_service.store.interface import StoreWriter
 from image_service.store.stores import Stores
+from tests.unit.store_conformance import granted
 
 DATA = os.urandom(300_000)
 OLD = 3600.0
@@ -85,7 +86,7 @@ class Rooms:
         lease = await self.queued()
         writer = await self.store.begin(lease.image_id, lease.upload_id, None)
         await writer.write(DATA)
-        stored = await writer.commit()
+        stored = await writer.commit(granted)
         values: dict[str, str | int | bool | None] = {
             "status": Status.ACTIVE,
             "size": len(DATA),

@@ -149,7 +149,7 @@ class WriteContract(ReadContract):
         writer = await store.begin(new_id(), new_id(), len(data))
         if data:
             await writer.write(data)
-        return (await writer.commit()).url
+        return (await writer.commit(granted)).url
 
     async def listed(self, store: Store) -> list[StoredObject]:
         assert isinstance(store, Listable)
@@ -164,7 +164,7 @@ class WriteContract(ReadContract):
             buffer[: len(piece)] = piece
             await writer.write(memoryview(buffer)[: len(piece)])
             buffer[:] = bytes(len(buffer))  # a writer must not keep what it was given
-        stored = await writer.commit()
+        stored = await writer.commit(granted)
         assert stored.url.partition("://")[0] in store.schemes
         assert await read_all(store, stored.url) == BIG
 
@@ -173,7 +173,7 @@ class WriteContract(ReadContract):
         done, running, upload = new_id(), new_id(), new_id()
         writer = await store.begin(done, new_id(), 3)
         await writer.write(b"abc")
-        url = (await writer.commit()).url
+        url = (await writer.commit(granted)).url
         writer = await store.begin(running, upload, 3)
         await writer.write(b"x")
         found = {(item.image_id, item.upload_id, item.size) for item in await self.listed(store)}
@@ -187,7 +187,7 @@ class WriteContract(ReadContract):
         writer = await store.begin(image, new_id(), 3)
         await writer.write(b"abc")
         assert [item for item in await self.listed(store) if item.upload_id is None] == []
-        url = (await writer.commit()).url
+        url = (await writer.commit(granted)).url
         assert await store.size(url) == 3
 
     @pytest.mark.parametrize("step", ["begin", "write", "commit", "abort"])
@@ -197,7 +197,7 @@ class WriteContract(ReadContract):
             if step != "begin":
                 await writer.write(BIG)
             if step == "commit":
-                await writer.commit()
+                await writer.commit(granted)
             if step == "abort":
                 await writer.abort()
             await writer.abort()
@@ -228,7 +228,7 @@ class WriteContract(ReadContract):
     async def test_abort_after_a_cancelled_commit(self, store: Store) -> None:
         writer = await store.begin(new_id(), new_id(), None)
         await writer.write(BIG)
-        task = asyncio.create_task(writer.commit())
+        task = asyncio.create_task(writer.commit(granted))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait({task})
@@ -240,10 +240,10 @@ class WriteContract(ReadContract):
         image = new_id()
         first = await store.begin(image, new_id(), None)
         await first.write(b"first")
-        await first.commit()
+        await first.commit(granted)
         second = await store.begin(image, new_id(), None)
         await second.write(b"second")
-        url = (await second.commit()).url
+        url = (await second.commit(granted)).url
         await first.abort()
         assert await read_all(store, url) == b"second"
 
@@ -253,7 +253,7 @@ class WriteContract(ReadContract):
         first, second = await store.begin(image, new_id(), None), await store.begin(image, new_id(), None)
         for _ in range(20):
             await asyncio.gather(first.write(b"1" * 1000), second.write(b"2" * 1000))
-        url = (await second.commit()).url
+        url = (await second.commit(granted)).url
         await first.abort()
         assert await read_all(store, url) == b"2" * 20000
         assert len(await self.left(store)) == 1
@@ -270,11 +270,46 @@ class WriteContract(ReadContract):
         image = new_id()
         dead = await store.begin(image, new_id(), None)
         await dead.write(b"dead, but longer")
-        await dead.commit()
+        await dead.commit(granted)
         writer = await store.begin(image, new_id(), None)
         await writer.write(b"alive")
-        url = (await writer.commit()).url
+        url = (await writer.commit(granted)).url
         assert await read_all(store, url) == b"alive"
+        assert len(await self.left(store)) == 1
+
+    @in_loop
+    async def test_a_commit_that_is_late_spares_the_next_upload(self, store: Store) -> None:
+        """It stood still until the image was another upload's."""
+        image = new_id()
+        late, next_one = await store.begin(image, new_id(), None), await store.begin(image, new_id(), None)
+        await late.write(b"late")
+        await next_one.write(b"alive")
+        url = (await next_one.commit(granted)).url
+
+        async def refused() -> None:
+            raise UploadLost("it is another's")
+
+        with pytest.raises(UploadLost):
+            await late.commit(refused)
+        await late.abort()
+        assert await read_all(store, url) == b"alive"
+        assert len(await self.left(store)) == 1
+
+    @in_loop
+    async def test_a_commit_spares_what_came_after_it_had_asked(self, store: Store) -> None:
+        image, urls = new_id(), []
+        dead, late, next_one = [await store.begin(image, new_id(), None) for _ in range(3)]
+        for writer, data in ((dead, b"dead"), (late, b"late"), (next_one, b"alive")):
+            await writer.write(data)
+        await dead.commit(granted)
+
+        async def stood_still() -> None:
+            urls.append((await next_one.commit(granted)).url)
+
+        with pytest.raises(UploadLost):
+            await late.commit(stood_still)
+        await late.abort()
+        assert await read_all(store, urls[0]) == b"alive"
         assert len(await self.left(store)) == 1
 
     @in_loop
@@ -293,7 +328,7 @@ class WriteContract(ReadContract):
         for _ in range(2):
             writer = await store.begin(image, new_id(), None)
             await writer.write(b"abc")
-            await writer.commit()
+            await writer.commit(granted)
         unfinished = await store.begin(image, new_id(), None)
         await unfinished.write(b"abc")
         await store.discard(image, None, granted)
@@ -306,7 +341,7 @@ class WriteContract(ReadContract):
         image, upload = new_id(), new_id()
         writer = await store.begin(image, new_id(), None)
         await writer.write(b"abc")
-        url = (await writer.commit()).url
+        url = (await writer.commit(granted)).url
         await (await store.begin(image, upload, None)).write(b"dead")
         await store.discard(image, upload, granted)
         assert await read_all(store, url) == b"abc"
@@ -318,13 +353,13 @@ class WriteContract(ReadContract):
         image, urls = new_id(), []
         dead = await store.begin(image, new_id(), None)
         await dead.write(b"dead")
-        await dead.commit()
+        await dead.commit(granted)
 
         async def late() -> None:
             await store.discard(image, None, granted)
             writer = await store.begin(image, new_id(), None)
             await writer.write(b"alive")
-            urls.append((await writer.commit()).url)
+            urls.append((await writer.commit(granted)).url)
 
         await store.discard(image, None, late)
         assert await read_all(store, urls[0]) == b"alive"
@@ -336,7 +371,7 @@ class WriteContract(ReadContract):
         image = new_id()
         writer = await store.begin(image, new_id(), None)
         await writer.write(b"abc")
-        url = (await writer.commit()).url
+        url = (await writer.commit(granted)).url
 
         async def refused() -> None:
             raise UploadLost("another was faster")
@@ -352,11 +387,11 @@ class WriteContract(ReadContract):
             image = new_id()
             late = await store.begin(image, new_id(), None)
             await late.write(b"dead")
-            await late.commit()
+            await late.commit(granted)
             await store.discard(image, None, granted)
             writer = await store.begin(image, new_id(), None)
             await writer.write(b"alive")
-            url = (await writer.commit()).url
+            url = (await writer.commit(granted)).url
             await late.abort()
             assert await read_all(store, url) == b"alive"
 
@@ -368,6 +403,6 @@ class WriteContract(ReadContract):
         await store.discard(image, None, granted)
         await writer.write(b"still writing")
         with pytest.raises(ImageServiceError):
-            await writer.commit()
+            await writer.commit(granted)
         await writer.abort()
         assert await self.left(store) == []

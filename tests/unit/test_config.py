@@ -56,11 +56,13 @@ def load(tmp_path: Path, text: str, program: str = "glance-api") -> cfg.ConfigOp
 
 def test_the_folder_of_a_file_store_may_stand_where_juno_had_it(tmp_path: Path) -> None:
     conf = load(tmp_path, f"[DEFAULT]\nfilesystem_store_datadir = {tmp_path}/images\nfilesystem_store_file_perm = 640\n")
-    assert folders(conf) == [f"{tmp_path}/images"]
+    [store, _] = Stores.from_config(conf).all()
+    assert store.details()["data_dir"] == f"{tmp_path}/images"
     assert conf.glance_store.filesystem_store_file_perm == 640
     assert [*unknown_options(conf, "glance-api")] == []
     named = f"[DEFAULT]\nenabled_backends = a:file\nfilesystem_store_datadir = {tmp_path}/images\n"
-    assert folders(load(tmp_path, named)) == ["/var/lib/glance/a"]
+    [store] = Stores.from_config(load(tmp_path, named)).all()
+    assert store.details()["data_dir"] == "/var/lib/glance/a"
 
 
 @pytest.mark.parametrize(("program", "text"), [("glance-api", API_OF_2014), ("glance-registry", REGISTRY_OF_2014)])

@@ -6,6 +6,7 @@ import asyncio
 import json
 import mmap
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,26 @@ def made(store: FilesystemStore) -> FilesystemStore:
     """With its folders, as a server begins."""
     store.prepare()
     return store
+
+
+@in_loop
+async def test_a_delete_that_fails_leaves_the_bytes(tmp_path: Path) -> None:
+    """Here for want of descriptors: its caller says again that the image is there."""
+    store = made(FilesystemStore("file", [(tmp_path, 0)]))
+    writer = await store.begin(new_id(), new_id(), None)
+    path = store.path((await writer.commit(granted)).url)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        with pytest.raises(StoreUnavailable):
+            await store.delete(f"file://{path}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert path.exists()
+    await store.delete(f"file://{path}")
+    assert not path.exists()
 
 
 class TestContract(WriteContract):
@@ -47,7 +68,7 @@ async def put(store: Store, data: bytes, image_id: str | None = None) -> Path:
     writer = await store.begin(image_id or new_id(), new_id(), len(data))
     await writer.write(data)
     assert isinstance(store, LocalFiles)
-    return store.path((await writer.commit()).url)
+    return store.path((await writer.commit(granted)).url)
 
 
 def only_file(path: Path) -> FilesystemStore:
@@ -60,7 +81,7 @@ async def test_layout(tmp_path: Path) -> None:
     writer = await store.begin(image, upload, None)
     await writer.write(b"abc")
     assert os.listdir(tmp_path) == [f".{image}.{upload}.part"]
-    stored = await writer.commit()
+    stored = await writer.commit(granted)
     assert stored == Location(f"file://{tmp_path}/{image}")
     assert os.listdir(tmp_path) == [image]
 
@@ -176,7 +197,7 @@ async def test_metadata_file(tmp_path: Path) -> None:
         location_metadata={"store": "fast"},
     )
     store.prepare()
-    stored = await (await store.begin(new_id(), new_id(), None)).commit()
+    stored = await (await store.begin(new_id(), new_id(), None)).commit(granted)
     assert stored.metadata == {"store": "fast", "id": "b", "mountpoint": str(tmp_path / "images")}
 
 
@@ -260,7 +281,7 @@ def test_direct_writing_of_any_pieces(tmp_path: Path, sizes: list[int]) -> None:
             memory[:] = os.urandom(size)
             written += memory[:]
             await writer.write(memoryview(memory))
-        return written, (await writer.commit()).url
+        return written, (await writer.commit(granted)).url
 
     written, url = asyncio.run(case())
     assert len(written) == sum(sizes)

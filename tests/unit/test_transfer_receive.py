@@ -15,7 +15,7 @@ import pytest
 from image_service.errors import LimitExceeded, StoreFull
 from image_service.model import Location
 from image_service.store.filesystem import FilesystemStore
-from image_service.store.interface import StoreWriter
+from image_service.store.interface import Confirm, StoreWriter
 from image_service.transfer.receive import TURN, Received, capped, receive
 from tests.unit.store_conformance import in_loop, new_id
 
@@ -47,7 +47,7 @@ class MemoryWriter(StoreWriter):
         self.data += data
         self.active -= 1
 
-    async def commit(self) -> Location:
+    async def commit(self, confirm: Confirm) -> Location:
         raise NotImplementedError
 
     async def abort(self) -> None:
