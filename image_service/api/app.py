@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from aiohttp import web
 from oslo_config import cfg
@@ -12,9 +12,10 @@ from oslo_config import cfg
 from image_service.api import receiving, v1, v2, versions
 from image_service.api.call import BACKGROUND, endpoint
 from image_service.api.face import Face
+from image_service.errors import ImageServiceError
 from image_service.model import Status
 from image_service.operations.service import Service
-from image_service.operations.sweep import scrub, sweep_dead_uploads
+from image_service.operations.sweep import let_renew, scrub, sweep_dead_uploads
 from image_service.registry.interface import Registry
 from image_service.store.stores import Stores
 
@@ -62,7 +63,9 @@ def make_api_app(conf: cfg.ConfigOpts, registry: Registry, stores: Stores) -> we
 async def _sweep(service: Service) -> None:
     """Clean up after uploads and deletes that died, at the start and then as often as one can have died."""
     while True:
-        await service.spawn(_sweep_once(service), "the sweep of dead uploads and deletes")
+        with suppress(ImageServiceError):  # The registry is away; its part of the house has logged it.
+            await let_renew(service.registry, service.conf.upload_lease)
+            await service.spawn(_sweep_once(service), "the sweep of dead uploads and deletes")
         await asyncio.sleep(service.conf.upload_lease / 3)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import AsyncIterator, Collection
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -213,16 +214,24 @@ async def delete(service: Service, image: Image) -> Image:
 async def remove(registry: Registry, stores: Stores, image: Image) -> Image:
     """The status first, then the bytes, then the row (contract A.12). A crash in between is finished by the sweep.
 
-    When the store refuses, the old status is put back. ``WrongStatus`` when the image has another one by now.
+    Bytes that are gone already, or lie in a read-only store, are no error. When the store refuses and everything is still there,
+    the old status is put back, unless another process has gone on. ``WrongStatus`` when the image has another one by now.
     """
     move = partial(registry.update_image, image.id, include_deleted=image.deleted)
     marked = await move(ImageChange({"status": Status.DELETED}), from_status={image.status})
     faults.point("delete.after-status")
-    try:
-        await remove_bytes(stores, marked)
-    except errors.ImageServiceError:
-        await move(ImageChange({"status": image.status}), from_status={Status.DELETED})
-        raise
+    whole = True
+    for location in marked.locations:
+        try:
+            await stores.for_location(location).delete(location.url)
+            whole = False
+        except errors.DataMissing:
+            LOG.warning("the bytes of deleted image %s were gone already", image.id)
+        except errors.ImageServiceError:
+            if whole:
+                with suppress(errors.WrongStatus, errors.NotFound):
+                    await move(ImageChange({"status": image.status}), from_status={Status.DELETED}, seen_at=marked.updated_at)
+            raise
     faults.point("delete.after-bytes")
     return await registry.delete_image(image.id)
 
@@ -235,15 +244,6 @@ def require_known_places(stores: Stores, image: Image) -> None:
     """``StoreUnavailable`` when bytes of the image lie in no store of ours: nobody could remove them later."""
     if len(stores.places(image.locations)) < len(image.locations):
         raise errors.StoreUnavailable("Bytes of this image lie in a store that is not configured. Tell the administrator.")
-
-
-async def remove_bytes(stores: Stores, image: Image) -> None:
-    """Remove the bytes of a deleted image; what is gone already, or lies in a read-only store, is no error."""
-    for location in image.locations:
-        try:
-            await stores.for_location(location).delete(location.url)
-        except errors.DataMissing:
-            LOG.warning("the bytes of deleted image %s were gone already", image.id)
 
 
 # -- actions and tags --

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from image_service.errors import ImageServiceError, InvalidValue, NotFound, UploadLost, WrongStatus
-from image_service.model import Image, Location, Status, UploadLease, now
+from image_service.model import Image, Location, Status, UploadLease, new_id, now
 from image_service.operations.images import has_still, pages, remove, require_known_places, with_bytes
 from image_service.operations.uploads import failure
 from image_service.registry.interface import ImageQuery, Registry, SortKey, TimeFilter
@@ -56,6 +57,13 @@ async def sweep_dead_uploads(
         LOG.warning("cleaned up after the dead upload of image %s", lease.image_id)
         done.append(lease)
     return done
+
+
+async def let_renew(registry: Registry, lease_seconds: float) -> None:
+    """Wait until everybody alive can have renewed his lease: the registry may have been away, for longer than one lasts."""
+    if await registry.live_uploads():
+        await registry.renew_upload(new_id(), new_id())  # A change that changes nothing comes through when theirs do.
+        await asyncio.sleep(lease_seconds / 3)
 
 
 async def _discard(registry: Registry, stores: Stores, lease: UploadLease, image: Image) -> None:
@@ -140,37 +148,46 @@ async def reconcile(
     ``dry_run``: only look. ``trust_registry``: remove orphans even where most of a store is unknown to the registry.
     """
     findings = Findings()
-    for store in stores.all():
-        await _reconcile_store(registry, store, older_than, findings, remove=not dry_run, trust=trust_registry)
+    # Files that are not named after the image that has them: an administrator may say so (registry API v1).
+    others = set()
     async for image in with_bytes(registry):
         for location in image.locations:
+            name = location.url.rpartition("/")[2]
+            if name != image.id:
+                others.add(name)
             problem = await _problem(stores, image, location)
             if problem is not None and await has_still(registry, image):
                 LOG.error("LOST DATA: image %s: %s", image.id, problem)
                 findings.lost[image.id] = problem
+    for store in stores.all():
+        orphans, suspicious = await _orphans_of(registry, store, older_than, others)
+        findings.orphans += orphans
+        if suspicious and not trust_registry:
+            findings.suspicious = True
+        elif not dry_run:
+            for item in orphans:
+                await _remove_orphan(registry, store, item)
     return findings
 
 
-async def _reconcile_store(
-    registry: Registry, store: Store, older_than: float, findings: Findings, *, remove: bool, trust: bool
-) -> None:
+async def _orphans_of(
+    registry: Registry, store: Store, older_than: float, others: Collection[str]
+) -> tuple[list[StoredObject], bool]:
+    """Orphans in a store, and whether there are so many of them that it may be the registry that is wrong."""
     if not isinstance(store, Listable):
-        return
+        return [], False
     orphans, unknown, finished = [], 0, 0
     async for batch in store.objects():
         finished += sum(item.upload_id is None for item in batch)
         for item, image in await _orphans(registry, batch):
-            if now() - item.modified_at > timedelta(seconds=older_than):
+            if now() - item.modified_at > timedelta(seconds=older_than) and item.image_id not in others:
                 orphans.append(item)
                 unknown += item.upload_id is None and image is None
-    findings.orphans += orphans
     # Rows stay for ever, so a registry knows nearly every file of its store.
-    if unknown and unknown * 2 >= finished and not trust:
-        LOG.error("store %s: %d of %d images are unknown to the registry: nothing is removed", store.name, unknown, finished)
-        findings.suspicious = True
-    elif remove:
-        for item in orphans:
-            await _remove_orphan(registry, store, item)
+    suspicious = bool(unknown) and unknown * 2 >= finished
+    if suspicious:
+        LOG.error("store %s: %d of %d images are unknown to the registry", store.name, unknown, finished)
+    return orphans, suspicious
 
 
 async def _orphans(registry: Registry, items: list[StoredObject]) -> list[tuple[StoredObject, Image | None]]:

@@ -126,13 +126,19 @@ class Registry(ABC):
 
     @abstractmethod
     async def update_image(
-        self, image_id: str, change: ImageChange, *, from_status: Collection[Status] | None = None, include_deleted: bool = False
+        self,
+        image_id: str,
+        change: ImageChange,
+        *,
+        from_status: Collection[Status] | None = None,
+        seen_at: datetime | None = None,
+        include_deleted: bool = False,
     ) -> Image:
         """Apply ``change`` in one transaction and return the new image.
 
         A soft-deleted image is changed only when ``include_deleted`` is set (the registry API v1 does), and only in its columns.
-        ``NotFound``; ``WrongStatus`` when ``from_status`` is given and the present status is none of them, nothing is changed
-        then.
+        ``NotFound``; ``WrongStatus`` when ``from_status`` is given and the present status is none of them, or ``seen_at`` and
+        ``updated_at`` is another one: nothing is changed then.
         """
 
     @abstractmethod

@@ -53,25 +53,26 @@ def update_image(
     change: ImageChange,
     *,
     from_status: Collection[Status] | None = None,
+    seen_at: datetime | None = None,
     include_deleted: bool = False,
 ) -> Image:
-    """Apply ``change`` to an image whose status is one of ``from_status``.
+    """Apply ``change`` to an image whose status is one of ``from_status`` and that nobody changed after ``seen_at``.
 
     The lease of a running upload stays even when the status moves: whoever holds it has bytes to remove.
     """
-    status, deleted = _lock(connection, image_id, include_deleted=include_deleted)
-    if from_status is not None and status not in from_status:
-        raise _wrong_status(image_id, status)
-    return _apply(connection, image_id, ImageChange(change.values) if deleted else change)
+    row = _lock(connection, image_id, include_deleted=include_deleted)
+    if (from_status is not None and row.status not in from_status) or seen_at not in (None, row.updated_at):
+        raise _wrong_status(image_id, row.status)
+    return _apply(connection, image_id, ImageChange(change.values) if row.deleted else change)
 
 
 def delete_image(connection: Connection, image_id: str) -> Image:
     """Mark the row as deleted, drop what hangs on it; but where bytes lie that are still to be removed."""
-    status, deleted = _lock(connection, image_id, include_deleted=True)
+    row = _lock(connection, image_id, include_deleted=True)
     for table in tables.BELONGINGS:
-        if table is not IMAGE_LOCATIONS or status is not Status.PENDING_DELETE:
+        if table is not IMAGE_LOCATIONS or row.status != Status.PENDING_DELETE:
             connection.execute(delete(table).where(table.c.image_id == image_id))
-    if not deleted:
+    if not row.deleted:
         moment = now()
         marked = update(IMAGES).where(IMAGES.c.id == image_id).values(deleted=True, deleted_at=moment, updated_at=moment)
         connection.execute(marked)
@@ -99,12 +100,13 @@ def erase_deleted(connection: Connection, age_in_days: int, max_rows: int) -> in
     return len(ids)
 
 
-def _lock(connection: Connection, image_id: str, *, include_deleted: bool = False) -> tuple[Status, bool]:
-    """Lock the row until the transaction ends. The image's status, and whether it is deleted; ``NotFound``."""
-    row = connection.execute(select(IMAGES.c.status, IMAGES.c.deleted).where(IMAGES.c.id == image_id).with_for_update()).first()
+def _lock(connection: Connection, image_id: str, *, include_deleted: bool = False) -> Any:
+    """Lock the row until the transaction ends. The image's ``status``, ``deleted`` and ``updated_at``; ``NotFound``."""
+    columns = select(IMAGES.c.status, IMAGES.c.deleted, IMAGES.c.updated_at)
+    row = connection.execute(columns.where(IMAGES.c.id == image_id).with_for_update()).first()
     if row is None or (row.deleted and not include_deleted):
         raise not_found(image_id)
-    return Status(row.status), row.deleted
+    return row
 
 
 def _apply(connection: Connection, image_id: str, change: ImageChange) -> Image:
@@ -212,9 +214,9 @@ def _wrong_status(image_id: str, status: str) -> WrongStatus:
 
 def begin_upload(connection: Connection, lease: UploadLease, *, from_status: Collection[Status]) -> Image:
     """Status to saving and the lease in, unless another has one."""
-    status, _deleted = _lock(connection, lease.image_id)
-    if status not in from_status:
-        raise _wrong_status(lease.image_id, status)
+    row = _lock(connection, lease.image_id)
+    if row.status not in from_status:
+        raise _wrong_status(lease.image_id, row.status)
     try:
         _insert(connection, IMAGE_UPLOADS, [asdict(replace(lease, renewed_at=_database_time(connection)))])
     except IntegrityError:
@@ -231,9 +233,9 @@ def renew_upload(connection: Connection, image_id: str, upload_id: str) -> bool:
 
 def end_upload(connection: Connection, image_id: str, upload_id: str, change: ImageChange) -> Image | None:
     """Lease out, outcome in. Of an image that was deleted or moved meanwhile only the lease goes."""
-    status, deleted = _lock(connection, image_id, include_deleted=True)
+    row = _lock(connection, image_id, include_deleted=True)
     held = connection.execute(delete(IMAGE_UPLOADS).where(*_lease_key(image_id, upload_id))).rowcount == 1
-    return _apply(connection, image_id, change) if held and status is Status.SAVING and not deleted else None
+    return _apply(connection, image_id, change) if held and row.status == Status.SAVING and not row.deleted else None
 
 
 def claim_dead_uploads(connection: Connection, older_than: float) -> list[UploadLease]:

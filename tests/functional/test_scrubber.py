@@ -109,7 +109,7 @@ def test_verify_bad_usage(house: House, share: str) -> None:
 def command(house: House, *arguments: str) -> list[str]:
     conf = house.folder / "glance-api.conf"
     conf.write_text(
-        f"[DEFAULT]\nupload_lease = 60\nwakeup_time = 1\n[database]\nconnection = {house.url}\n"
+        f"[DEFAULT]\nupload_lease = 30\nwakeup_time = 1\n[database]\nconnection = {house.url}\n"
         f"[glance_store]\nfilesystem_store_datadir = {house.images}\n"
     )
     program, *rest = arguments

@@ -8,11 +8,12 @@ import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from image_service import config
-from image_service.errors import Forbidden, ImageServiceError, NotFound, StoreInUse, StoreUnavailable
+from image_service.errors import Forbidden, ImageServiceError, NotFound, StoreInUse, StoreUnavailable, WrongStatus
 from image_service.model import Image, Location, Status, UploadKind, UploadLease, new_id
 from image_service.operations import images, sweep, uploads
 from image_service.operations.service import Service
@@ -22,6 +23,7 @@ from image_service.store.interface import Confirm, StoreWriter
 from image_service.store.stores import Stores
 from tests.functional.house import DATA, House, Rooms, litter
 from tests.functional.running import eventually
+from tests.unit.store_conformance import granted
 
 # -- an upload that is cut while the registry decides ----------------------------------------------------------
 
@@ -36,8 +38,8 @@ class LockingWriter(StoreWriter):
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         await self.writer.write(data)
 
-    async def commit(self) -> Location:
-        stored = await self.writer.commit()
+    async def commit(self, confirm: Confirm) -> Location:
+        stored = await self.writer.commit(confirm)
         self.lock.execute("BEGIN IMMEDIATE")
         return stored
 
@@ -93,7 +95,7 @@ def test_dead_upload(house: House, left: str, kind: UploadKind, outcome: Status)
         if left != "nothing":
             writer = await rooms.half(lease)
             if left == "finished":
-                await writer.commit()
+                await writer.commit(granted)
         assert await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 60) == []
         done = await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 0)
         assert [dead.image_id for dead in done] == [lease.image_id]
@@ -225,6 +227,128 @@ def test_what_the_store_does_not_give_up_waits_on(house: House, monkeypatch: pyt
     house.run(work)
 
 
+def test_a_delete_that_stood_still_puts_nothing_back(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process has gone on with it."""
+
+    async def work(rooms: Rooms) -> None:
+        image = await rooms.active()
+
+        async def refuse(*_: object) -> None:
+            monkeypatch.undo()
+            marked = await rooms.registry.get_image(image.id)
+            assert (await images.remove(rooms.registry, rooms.stores, marked)).deleted
+            raise StoreUnavailable("not now")
+
+        monkeypatch.setattr(rooms.stores.default, "delete", refuse)
+        with pytest.raises(StoreUnavailable):
+            await images.remove(rooms.registry, rooms.stores, image)
+        assert await rooms.status(image.id) is Status.DELETED
+        assert house.files() == set()
+
+    house.run(work)
+
+
+def test_a_sweep_that_stood_still_spares_what_was_put_back(house: House) -> None:
+    async def work(rooms: Rooms) -> None:
+        image = await rooms.active()
+        marked = await rooms.registry.update_image(image.id, ImageChange({"status": Status.DELETED}))
+        await rooms.registry.update_image(image.id, ImageChange({"status": Status.ACTIVE}), seen_at=marked.updated_at)
+        with pytest.raises(WrongStatus):
+            await images.remove(rooms.registry, rooms.stores, marked)
+        with pytest.raises(WrongStatus):
+            await rooms.registry.update_image(image.id, ImageChange({"name": "x"}), seen_at=marked.updated_at)
+        assert (await rooms.status(image.id), house.files()) == (Status.ACTIVE, {image.id})
+
+    house.run(work)
+
+
+def test_an_image_of_which_a_part_is_gone_is_not_put_back(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(rooms: Rooms) -> None:
+        image, other = await rooms.active(), await rooms.active()
+        both = [*image.locations, *other.locations]
+        image = await rooms.registry.update_image(image.id, ImageChange(locations=both))
+        delete = rooms.stores.default.delete
+
+        async def refuse_second(url: str) -> None:
+            if url == both[1].url:
+                raise StoreUnavailable("not now")
+            await delete(url)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(rooms.stores.default, "delete", refuse_second)
+            with pytest.raises(StoreUnavailable):
+                await images.remove(rooms.registry, rooms.stores, image)
+        assert await rooms.status(image.id) is Status.DELETED
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 0)).removed == [image.id]
+        assert house.files() == set()
+
+    house.run(work)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()], ids=str)
+def test_an_upload_that_ends_without_an_answer_keeps_its_bytes(
+    house: House, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """An executor takes the work, fails to start a thread for it, and another thread does it all the same."""
+    (house.folder / "glance-api.conf").write_text("")
+    conf = config.load("glance-api", [str(house.folder / "glance-api.conf")], [])
+
+    async def data() -> AsyncIterator[bytes]:
+        yield DATA
+
+    async def work(rooms: Rooms) -> None:
+        image = Image(new_id(), disk_format="raw", container_format="bare")
+        await rooms.registry.create_image(image)
+        end = rooms.registry.end_upload
+
+        async def end_and_fail(*arguments: Any) -> None:
+            await end(*arguments)
+            raise error
+
+        monkeypatch.setattr(rooms.registry, "end_upload", end_and_fail)
+        service = Service(conf, rooms.registry, rooms.stores)
+        with pytest.raises(type(error)):
+            await uploads.upload(service, image, uploads.Upload(data(), UploadKind.V2))
+        assert (await rooms.status(image.id), house.files()) == (Status.ACTIVE, {image.id})
+
+    house.run(work)
+
+
+def test_an_upload_that_lives_is_spared_by_a_sweep_after_the_registry_was_away(house: House) -> None:
+    async def work(rooms: Rooms) -> None:
+        lease, dead = await rooms.queued(), await rooms.queued()
+        await asyncio.sleep(1.1)  # longer than a lease of one second lasts
+
+        async def renew() -> None:
+            await asyncio.sleep(0.1)
+            assert await rooms.registry.renew_upload(lease.image_id, lease.upload_id)
+
+        renewal = asyncio.create_task(renew())
+        await sweep.let_renew(rooms.registry, 1)
+        await renewal
+        done = await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 1)
+        assert [one.image_id for one in done] == [dead.image_id]
+
+    house.run(work)
+
+
+def test_a_file_that_another_image_has_is_no_orphan(house: House) -> None:
+    """An administrator gave it to that image by the registry API v1."""
+
+    async def work(rooms: Rooms) -> None:
+        for _ in range(3):
+            await rooms.active()
+        image, name = await rooms.active(), new_id()
+        (house.images / image.id).rename(house.images / name)
+        await rooms.registry.update_image(image.id, ImageChange(locations=[Location(f"file://{house.images}/{name}")]))
+        house.age()
+        found = await sweep.reconcile(rooms.registry, rooms.stores, 60, dry_run=False)
+        assert (found.orphans, found.lost) == ([], {})
+        assert name in house.files()
+
+    house.run(work)
+
+
 def test_a_store_that_is_not_configured_fails_and_is_tried_again(house: House) -> None:
     async def work(rooms: Rooms) -> None:
         image = await rooms.active()
@@ -300,7 +424,7 @@ def test_a_sweeper_that_is_late_spares_the_next_upload(house: House) -> None:
                 await registry.begin_upload(lease, from_status={Status.QUEUED})
                 writer = await other.begin(image_id, lease.upload_id, None)
                 await writer.write(DATA)
-                change = ImageChange({"status": Status.ACTIVE}, locations=[await writer.commit()])
+                change = ImageChange({"status": Status.ACTIVE}, locations=[await writer.commit(granted)])
                 assert await registry.end_upload(image_id, lease.upload_id, change) is not None
                 await confirm()
 
@@ -312,7 +436,7 @@ def test_a_sweeper_that_is_late_spares_the_next_upload(house: House) -> None:
         nonlocal registry
         registry = rooms.registry
         lease = await rooms.queued()
-        await (await rooms.half(lease)).commit()
+        await (await rooms.half(lease)).commit(granted)
         late = Stores([Late("file", [(house.images, 0)])], "file")
         assert await sweep.sweep_dead_uploads(registry, late, 0) == []
         assert (house.images / lease.image_id).read_bytes() == DATA
