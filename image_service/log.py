@@ -64,7 +64,9 @@ Target = Callable[[Lines], None]
 
 def to_stderr(lines: Lines) -> None:
     """Standard error, which journald or a terminal reads."""
-    _write_all(2, lines)
+    data = _encoded(lines)
+    while data:
+        data = data[os.write(2, data) :]
 
 
 class LogFile:
@@ -78,28 +80,33 @@ class LogFile:
     def _open(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
+    def look(self) -> None:
+        """Open the file of this name, if it is another one by now; where that cannot be, what is open goes on."""
+        with contextlib.suppress(OSError):
+            try:
+                same = os.path.samestat(os.stat(self._path), os.fstat(self._fd))
+            except FileNotFoundError:
+                same = False
+            if not same:
+                old, self._fd = self._fd, self._open()
+                os.close(old)
+
     def __call__(self, lines: Lines) -> None:
-        """Append. One write for all, so that lines of several processes do not mix."""
-        try:
-            rotated = not os.path.samestat(os.stat(self._path), os.fstat(self._fd))
-        except FileNotFoundError:
-            rotated = True
-        if rotated:
-            old, self._fd = self._fd, self._open()
-            os.close(old)
-        start, self._torn = "\n" if self._torn else "", True
-        _write_all(self._fd, lines, start)
-        self._torn = False  # No line was cut off by a full disk.
+        """Append. One write for all, so that lines of several processes do not mix; a line that was cut is ended first."""
+        self.look()
+        data = _encoded(lines, "\n" if self._torn else "")
+        while data:
+            written = os.write(self._fd, data)
+            self._torn = data[written - 1] != ord("\n")
+            data = data[written:]
 
     def close(self) -> None:
         """Give the descriptor back."""
         os.close(self._fd)
 
 
-def _write_all(fd: int, lines: Lines, start: str = "") -> None:
-    data = memoryview((start + "".join(f"{text}\n" for _, text in lines)).encode("utf-8", "backslashreplace"))
-    while data:
-        data = data[os.write(fd, data) :]
+def _encoded(lines: Lines, start: str = "") -> memoryview:
+    return memoryview((start + "".join(f"{text}\n" for _, text in lines)).encode("utf-8", "backslashreplace"))
 
 
 _PRIORITIES = {10: syslog.LOG_DEBUG, 20: syslog.LOG_INFO, 30: syslog.LOG_WARNING, 40: syslog.LOG_ERR, 50: syslog.LOG_CRIT}
@@ -125,9 +132,14 @@ class Form:
             head = {"time": moment, "level": level, "pid": os.getpid(), "logger": logger, "request_id": request}
             # The server keeps bytes of headers that are no UTF-8 as lone surrogates, which are no JSON: "?".
             return json.dumps({**head, **fields}, default=str, ensure_ascii=False).encode("utf-8", "replace").decode()
-        words = " ".join(f"{name}={value}" for name, value in fields.items())
+        words = " ".join(f"{name}={_one_word(value) if name != 'message' else value}" for name, value in fields.items())
         head_text = f"{self._clock(int(when))}.{int(when % 1 * 1000):03} {level} pid={os.getpid()} logger={logger}"
         return f"{head_text} request_id={request or '-'} {words}"
+
+
+def _one_word(value: object) -> object:
+    """So that a user's name does not look like further fields."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) and " " in value else value
 
 
 class Output(logging.Handler):
@@ -186,19 +198,29 @@ class Output(logging.Handler):
             found = [first, *(self._waiting.get() for _ in range(self._waiting.qsize()))]
             lines = [line for line in found if line is not None]
             going_on = len(lines) == len(found)
-            if self._lost:
-                lines.append((logging.ERROR, f"{self._lost} log lines were lost: the log cannot be written fast enough"))
-                self._lost = 0
             self._write(lines)
 
     def _write(self, lines: Lines) -> None:
+        lost, self._lost = self._lost, 0
+        if lost:
+            sentence = f"{lost} log lines were lost: the log could not be written, or not fast enough"
+            lines = [*lines, (logging.ERROR, self.form.line(time.time(), "ERROR", __name__, "", {"message": sentence}))]
         for target in self.targets:
-            with contextlib.suppress(OSError):
+            try:
                 target(lines)
+            except OSError:
+                self._lost = lost + len(lines) - bool(lost)
 
 
 _OUTPUT = Output()
 start_writer, stop_writer = _OUTPUT.start, _OUTPUT.stop
+
+
+def look() -> None:
+    """Notice a rotated log file. For a process that seldom logs: it would keep the old one, and its disk full."""
+    for target in _OUTPUT.targets:
+        if isinstance(target, LogFile):
+            target.look()
 
 
 def setup(conf: cfg.ConfigOpts, program: str) -> None:

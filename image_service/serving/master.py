@@ -92,6 +92,7 @@ class Master(Arbiter):
 
     def manage_workers(self) -> None:
         """Bring the workers closer to what is wanted; gunicorn calls it in every turn."""
+        log.look()
         missing = self.num_workers - len(self._present())
         if missing > 0 and time.monotonic() >= self._not_before:
             try:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -172,7 +175,57 @@ def test_lines_that_cannot_be_kept_are_counted(tmp_path: Path, monkeypatch: pyte
     log.stop_writer()
     *kept, last = path.read_text().splitlines()
     assert len(kept) in (3, 4)  # The thread may have taken one already.
-    assert f"{10 - len(kept)} log lines were lost" in last
+    assert f"message={10 - len(kept)} log lines were lost" in last
+
+
+def test_where_the_new_file_cannot_be_opened_the_old_one_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    path = set_up(folder)
+    folder.rename(tmp_path / "elsewhere")
+    logging.getLogger("x").warning("one")
+    (tmp_path / "elsewhere").rename(folder)
+    logging.getLogger("x").warning("two")
+    assert [line.rpartition("=")[2] for line in path.read_text().splitlines()] == ["one", "two"]
+
+
+def test_who_does_not_log_lets_go_of_a_rotated_file_too(tmp_path: Path) -> None:
+    path = set_up(tmp_path)
+    before = path.stat().st_ino
+    path.rename(tmp_path / "api.log.1")
+    log.look()
+    assert path.stat().st_ino != before
+    assert "api.log.1" not in str([os.path.realpath(entry) for entry in os.scandir("/proc/self/fd")])
+
+
+def test_lines_that_a_full_disk_lost_are_counted(tmp_path: Path) -> None:
+    path = set_up(tmp_path)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        for _ in range(3):
+            logging.getLogger("x").warning("lost")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    logging.getLogger("x").warning("kept")
+    kept, note = path.read_text().splitlines()
+    assert kept.endswith("message=kept")
+    assert "message=3 log lines were lost" in note
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"user": "u project=adm", "project": "p"}, 'user="u project=adm" project=p'),
+        ({"path": "/v2/images?name=a", "status": 200, "user": "zoë"}, "path=/v2/images?name=a status=200 user=zoë"),
+    ],
+)
+def test_a_name_does_not_look_like_further_fields(tmp_path: Path, fields: dict[str, object], words: str) -> None:
+    path = set_up(tmp_path, "verbose = True")
+    log.event("access", "req-1", fields)
+    assert path.read_text().rstrip().endswith(f"request_id=req-1 {words}")
 
 
 def test_a_full_disk_does_not_fail_who_logs(tmp_path: Path) -> None:
