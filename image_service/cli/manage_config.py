@@ -109,7 +109,10 @@ def _database(conf: cfg.ConfigOpts, program: str) -> Iterator[Finding]:
         return
     url = database_url(connection)
     if url.get_backend_name() == "sqlite":
-        yield from _writable_folder(Path(url.database or "").parent, "[database] connection")
+        file = Path(url.database or "")
+        yield from _writable_folder(file.parent, "[database] connection")
+        if file.exists() and not os.access(file, os.R_OK | os.W_OK):
+            yield _error(f"[database] connection: {file} cannot be written by this user: chown it to the service's")
     elif not url.database:
         yield _error("[database] connection names no database: write mysql://USER:PASSWORD@HOST/glance")
     elif url.password is None:

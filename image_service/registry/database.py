@@ -7,6 +7,7 @@ reader waiting. SQLite has one writer at a time anyway, so there one thread writ
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -31,8 +32,8 @@ def _in_threads(
 
     async def method(self: DatabaseRegistry, /, *arguments: P.args, **named: P.kwargs) -> T:
         threads, run = (self._writers, self._database.write) if writes else (self._readers, self._database.read)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(threads, run, lambda connection: work(connection, *arguments, **named))
+        loop, now = asyncio.get_running_loop(), time.monotonic()
+        return await loop.run_in_executor(threads, run, lambda connection: work(connection, *arguments, **named), now)
 
     return method
 

@@ -12,14 +12,13 @@ import itertools
 import logging
 import os
 import random
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from oslo_config import cfg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, DisconnectionError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from image_service.errors import ImageServiceError, InvalidValue, RegistryUnavailable
@@ -38,6 +37,8 @@ _MYSQL_NO_TABLE = 1146
 _MYSQL_NOT_YET = frozenset({2002, 2003, 2006, 2013, 1040, 1203})
 # SQLITE_BUSY and SQLITE_LOCKED, the low byte of the extended code.
 _SQLITE_TRY_AGAIN = frozenset({5, 6})
+# Read-only, full, cannot be opened.
+_SQLITE_NOT_WRITABLE = frozenset({8, 13, 14})
 
 T = TypeVar("T")
 
@@ -85,24 +86,26 @@ class Database:
         if self.is_sqlite:
             _keep_to_the_file(self.engine)
 
-    def read(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work``, which only reads."""
+    def read(self, work: Callable[[Connection], T], since: float | None = None) -> T:
+        """Run ``work``, which only reads. ``since``: when somebody began to wait for it (``time.monotonic``)."""
         try:
-            return self.patiently(work)
+            return self.patiently(work, since)
         except (DBAPIError, PoolTimeout) as error:
             raise translated(error) from error
 
-    def write(self, work: Callable[[Connection], T]) -> T:
+    def write(self, work: Callable[[Connection], T], since: float | None = None) -> T:
         """Run ``work`` in one transaction. It may run several times, and must change nothing outside the database."""
-        return self.read(lambda connection: self._transaction(connection, work))
+        return self.read(lambda connection: self._transaction(connection, work), since)
 
-    def patiently(self, work: Callable[[Connection], T]) -> T:
+    def patiently(self, work: Callable[[Connection], T], since: float | None = None) -> T:
         """Run ``work`` again where others had the lock, and once on a new connection when the first one turned out to be dead.
 
         Raises what SQLAlchemy does. (Two processes that give a new SQLite file its journal: the one that loses is told at once,
         whatever busy_timeout is.)
         """
-        deadline = time.monotonic() + WRITE_DEADLINE
+        deadline = (since or time.monotonic()) + WRITE_DEADLINE
+        if time.monotonic() > deadline:  # It has waited behind others.
+            raise RegistryUnavailable("The database is too busy. Nothing was changed; try again later.")
         may_reconnect = True
         while True:
             try:
@@ -138,31 +141,28 @@ def _mysql_arguments(ssl_ca: str | None) -> dict[str, Any]:
 
 def _keep_to_the_file(engine: Engine) -> None:
     """SQLite would go on writing into a file that was moved away or deleted, and make a new one for its next connection: what
-    was answered would be lost.
+    was answered would be lost. And into another file that was put in its place it would write what the log beside it still has.
     """
     path = os.path.abspath(engine.url.database or "")
-    opened = threading.Event()
+    seen: list[os.stat_result] = []
 
-    def inode() -> int:
+    def require_same_file(*_: object) -> None:
         try:
-            return os.stat(path).st_ino
+            found = os.stat(path)
         except OSError:
-            raise RegistryUnavailable("The file of the database is gone. Tell the administrator.") from None
-
-    @event.listens_for(engine, "do_connect")
-    def require_file(*_: object) -> None:
-        if opened.is_set():
-            inode()
+            if seen:
+                raise RegistryUnavailable("The file of the database is gone. Tell the administrator.") from None
+            return  # SQLite makes it.
+        if seen and not os.path.samestat(found, seen[0]):
+            LOG.error("%s is another file now. Stop the service, remove %s-wal and %s-shm, start it again", path, path, path)
+            raise RegistryUnavailable("The database was replaced while the service ran. Tell the administrator.")
 
     @event.listens_for(engine, "connect")
-    def remember_file(_connection: object, record: Any) -> None:
-        opened.set()
-        record.info["inode"] = inode()
+    def remember_file(*_: object) -> None:
+        seen.append(os.stat(path))
 
-    @event.listens_for(engine, "checkout")
-    def require_same_file(_connection: object, record: Any, _proxy: object) -> None:
-        if inode() != record.info["inode"]:
-            raise DisconnectionError("another file has the database's name")
+    event.listen(engine, "do_connect", require_same_file)
+    event.listen(engine, "checkout", require_same_file)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -204,10 +204,12 @@ def _roll_back(connection: Connection) -> None:
 
 def lost_a_lock(error: DBAPIError) -> bool:
     """Was the transaction undone, or never begun, because another one had the lock?"""
-    code = getattr(error.orig, "sqlite_errorcode", None)
-    if code is not None:
-        return code & 0xFF in _SQLITE_TRY_AGAIN
-    return mysql_code(error) in _MYSQL_TRY_AGAIN
+    return _sqlite_code(error) in _SQLITE_TRY_AGAIN or mysql_code(error) in _MYSQL_TRY_AGAIN
+
+
+def _sqlite_code(error: DBAPIError) -> int:
+    """The number of an SQLite error, or 0."""
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
 
 
 def mysql_code(error: DBAPIError) -> int | None:
@@ -222,6 +224,9 @@ def translated(error: DBAPIError | PoolTimeout) -> ImageServiceError:
         return InvalidValue("A value is too long or out of range for its column.")
     if isinstance(error, DBAPIError) and (mysql_code(error) == _MYSQL_NO_TABLE or "no such table" in str(error.orig)):
         return RegistryUnavailable("The database has no tables yet. Run: image-manage db sync")
+    if isinstance(error, DBAPIError) and _sqlite_code(error) in _SQLITE_NOT_WRITABLE:
+        LOG.error("%s: look at owner and mode of the database's file and folder, and at the room on its disk", error.orig)
+        return RegistryUnavailable("The database cannot be written. Tell the administrator.")
     LOG.error("The database failed", exc_info=error)
     return RegistryUnavailable("The database does not answer. Try again later.")
 

@@ -142,11 +142,12 @@ def test_nothing_is_written_into_a_database_file_that_was_moved_away(tmp_path: P
         for name in ("registry.db-wal", "registry.db-shm"):
             (tmp_path / name).unlink(missing_ok=True)
         away.replace(database)
-        assert created(server)[0] == 201
+        assert {created(server)[0] for _ in range(4)} == {503}, "its log may be of the other file"
+        assert f"remove {database}-wal" in server.log
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
         server.start_and_wait()
-        assert len(json.loads(server.ask("GET", "/v2/images")[2])["images"]) == 10
+        assert len(json.loads(server.ask("GET", "/v2/images")[2])["images"]) == 9
 
 
 @pytest.mark.parametrize("path", ["/v2/images/{}/file", "/v1/images/{}"])
