@@ -66,6 +66,7 @@ clients: .venv/.develop packages ## tests with glance, openstack, openstacksdk, 
 
 .PHONY: conformance
 conformance: .venv/.develop packages ## compare with recordings of real Glance, which are not part of this repository (FOLDER=path)
+	@test -d "$(FOLDER)/v1" || { echo "make conformance FOLDER=path: the folder of the recordings" >&2; exit 2; }
 	@$(BIN)/python -m tests.conformance.run "$(FOLDER)" $(ARGS)
 
 .PHONY: bench

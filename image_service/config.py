@@ -140,7 +140,13 @@ API_OPTIONS: list[cfg.Opt] = [
     cfg.IntOpt("scrub_time", default=0, min=0, help="Seconds that a marked image is kept (delayed_delete)."),
     cfg.IntOpt("scrub_pool_size", default=1, min=1, help="Images that image-scrubber removes at the same time."),
     cfg.IntOpt("wakeup_time", default=300, min=1, help="Seconds between two passes of image-scrubber --daemon."),
-    cfg.IntOpt("upload_lease", default=90, min=2, help="Ours. Seconds without a sign of life after which an upload is dead."),
+    cfg.IntOpt(
+        "upload_lease",
+        default=90,
+        min=2,
+        help="Ours. Seconds without a sign of life after which an upload is dead. The same on all hosts; a smaller number takes a"
+        " restart of all of them, for a reload leaves running uploads with the old one.",
+    ),
     cfg.DictOpt("enabled_backends", help="Stores by name: NAME:KIND,... with a section [NAME] for each."),
 ]
 

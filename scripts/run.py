@@ -167,9 +167,9 @@ def check_port(port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except OSError as error:
-            advice = f"choose another one: make run PORT={port + 1}"
-            raise SystemExit(f"Port {port} cannot be used ({error.strerror}); {advice}") from error
+        except (OSError, OverflowError) as error:
+            advice = "choose another one, for example: make run PORT=9393"
+            raise SystemExit(f"Port {port} cannot be used ({error}); {advice}") from error
 
 
 def start(port: int) -> subprocess.Popen[bytes]:

@@ -72,8 +72,8 @@ def _add_db(actions: Subparsers) -> None:
         actions.add_parser(name, help=text, description=text)
     text = "erase what the rows of deleted images still say; an id is never given out again"
     purge = actions.add_parser("purge", help=text, description=text)
-    purge.add_argument("--age_in_days", "--age-in-days", type=_days, default=30, metavar="DAYS", help="only older ones (30)")
-    purge.add_argument("--max_rows", "--max-rows", type=_rows, default=100, metavar="ROWS", help="at most; -1: all (100)")
+    purge.add_argument("--age_in_days", "--age-in-days", type=days, default=30, metavar="DAYS", help="only older ones (30)")
+    purge.add_argument("--max_rows", "--max-rows", type=rows, default=100, metavar="ROWS", help="at most; -1: all (100)")
 
 
 def _add_user(actions: Subparsers) -> None:
@@ -95,14 +95,14 @@ def _add_check(actions: Subparsers) -> None:
     check.add_argument("--strict", action="store_true", help="a warning counts as an error")
 
 
-def _days(text: str) -> int:
+def days(text: str) -> int:
     days = int(text)
     if not 0 <= days <= _LARGEST_AGE:
         raise argparse.ArgumentTypeError(f"must be 0 to {_LARGEST_AGE}")
     return days
 
 
-def _rows(text: str) -> int:
+def rows(text: str) -> int:
     rows = int(text)
     if rows < -1 or rows == 0:
         raise argparse.ArgumentTypeError("must be 1 or more, or -1 for all")

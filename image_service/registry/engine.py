@@ -238,7 +238,7 @@ async def open_database(options: Any) -> Database:
     ``max_retries`` more tries (-1: for ever), or where waiting does not help (a wrong password, no such folder).
     """
     if not options.connection:
-        raise cfg.Error("[database] connection is not set: mysql://USER:PASSWORD@HOST/glance, or sqlite:////ABSOLUTE/PATH.")
+        raise cfg.Error("[database] connection is not set: the URL of a MySQL database, or sqlite:////ABSOLUTE/PATH.")
     try:
         database = Database(
             options.connection,

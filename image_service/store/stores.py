@@ -173,6 +173,8 @@ def _folders_of(conf: cfg.ConfigOpts, name: str, options: Any) -> list[tuple[Pat
 
 
 def _with_priority(entry: str) -> tuple[Path, int]:
+    if re.search(r":\d+\s*,", entry):
+        raise ValueError(f"filesystem_store_datadirs = {entry}: write one line for each folder")
     path, colon, number = entry.strip().rpartition(":")
     if not colon:
         return Path(number), 0

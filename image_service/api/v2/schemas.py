@@ -71,6 +71,8 @@ def check_image(conf: cfg.ConfigOpts, attributes: Any) -> dict[str, Any]:
         checked = _image_check(*_formats(conf))(attributes)
     except fastjsonschema.JsonSchemaValueException as error:
         sentence = error.message.removeprefix("data.")
+        if "propertyName" in sentence:
+            sentence = f"the name of a property must have 1 to {MAX_NAME} characters, not blanks alone"
         raise InvalidValue(f"Provided object does not match schema 'image': {sentence}.") from None
     return checked | {name: int(checked[name]) for name in ("min_disk", "min_ram") if name in checked}
 
