@@ -1,6 +1,6 @@
 """Bytes into a store, so that whatever is killed at any moment an image that says ``active`` is whole.
 
-    lease (queued -> saving)  ->  temporary name, fsync, rename  ->  still our lease?  ->  active
+    lease (queued -> saving)  ->  temporary name, fsync, final name  ->  still our lease?  ->  active
     on failure: bytes removed, lease given back, API v1 killed, API v2 queued; after a crash the sweep does the same
 
 While it runs the lease is renewed. Who lost it (the image was deleted, or this process slept too long) stops and removes its
