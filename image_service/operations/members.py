@@ -41,7 +41,8 @@ async def listing_v2(service: Service, context: RequestContext, image: Image) ->
 async def show_v2(service: Service, context: RequestContext, image: Image, member_id: str) -> Member:
     """One member; ``NotFound`` when there is none that the asker may see."""
     if image.visibility is Visibility.SHARED and _may_know(context, image, member_id):
-        for member in await service.registry.list_members(image.id, member_id):
+        member = await service.registry.get_member(image.id, member_id)
+        if member is not None:
             return member
     raise _no_member(image, member_id)
 
@@ -83,7 +84,7 @@ async def put_v1(service: Service, context: RequestContext, image: Image, member
     """Add a member, or change ``can_share`` of one (None: false for a new one, unchanged for an old one)."""
     await policy.require_sharing_v1(context, image, service.registry)
     check_member_id(member_id)
-    if not await service.registry.list_members(image.id, member_id):
+    if await service.registry.get_member(image.id, member_id) is None:
         member = Member(image.id, member_id, bool(can_share))
         await service.registry.create_member(member, most=quota.most(service.conf, "members"))
     elif can_share is not None:
@@ -111,7 +112,7 @@ async def remove_v1(service: Service, context: RequestContext, image: Image, mem
 
 async def shared_with(service: Service, context: RequestContext, member_id: str) -> list[Member]:
     """Memberships of a project; of another project only those of images that the asker sees."""
-    memberships = await service.registry.list_members(member_id=member_id)
+    memberships = await service.registry.list_shared(member_id)
     if context.is_admin or context.project == member_id:
         return memberships
     seen = []

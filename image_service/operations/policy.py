@@ -33,7 +33,7 @@ async def require_visible(context: RequestContext, image: Image, registry: Regis
         raise NotFound(f"No image found with ID {image.id}.")
     if context.is_admin or image.visibility in EVERYONE_READS or owns(context, image) or (v1 and image.owner is None):
         return
-    if image.visibility is Visibility.SHARED and context.project and await registry.list_members(image.id, context.project):
+    if image.visibility is Visibility.SHARED and context.project and await registry.get_member(image.id, context.project):
         return
     raise NotFound(f"No image found with ID {image.id}.")
 
@@ -181,5 +181,6 @@ async def require_sharing_v1(context: RequestContext, image: Image, registry: Re
     require_writer(context)
     if owns(context, image):
         return
-    if not any(member.can_share for member in await registry.list_members(image.id, context.project)):
+    member = await registry.get_member(image.id, context.project)
+    if member is None or not member.can_share:
         raise NotFound("No permission to share that image.")

@@ -66,10 +66,12 @@ class RemoteRegistry(Registry):
     claim_dead_uploads = _remote(Registry.claim_dead_uploads)
     live_uploads = _remote(Registry.live_uploads)
     list_members = _remote(Registry.list_members)
+    get_member = _remote(Registry.get_member)
     create_member = _remote(Registry.create_member)
     update_member = _remote(Registry.update_member)
     replace_members = _remote(Registry.replace_members)
     delete_member = _remote(Registry.delete_member)
+    list_shared = _remote(Registry.list_shared)
     storage_used = _remote(Registry.storage_used)
     check = _remote(Registry.check)
 

@@ -59,10 +59,12 @@ class DatabaseRegistry(Registry):
     claim_dead_uploads = _writing(writes.claim_dead_uploads)
     live_uploads = _reading(queries.live_uploads)
     list_members = _reading(queries.list_members)
+    get_member = _reading(queries.get_member)
     create_member = _writing(writes.create_member)
     update_member = _writing(writes.update_member)
     replace_members = _writing(writes.replace_members)
     delete_member = _writing(writes.delete_member)
+    list_shared = _reading(queries.list_shared)
     storage_used = _reading(queries.storage_used)
     check = _reading(schema.require_fit)
 

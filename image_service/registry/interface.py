@@ -182,11 +182,12 @@ class Registry(ABC):
         """All leases there are."""
 
     @abstractmethod
-    async def list_members(self, image_id: str | None = None, member_id: str | None = None) -> list[Member]:
-        """Memberships of an image, of a project, or of the one in the other, by creation.
+    async def list_members(self, image_id: str) -> list[Member]:
+        """Projects that an image is shared with, by creation. Empty for an unknown image."""
 
-        Empty where there are none; a deleted image has none any more.
-        """
+    @abstractmethod
+    async def get_member(self, image_id: str, member_id: str) -> Member | None:
+        """One of them, or None."""
 
     @abstractmethod
     async def create_member(self, member: Member, *, most: int = -1) -> Member:
@@ -208,6 +209,10 @@ class Registry(ABC):
     @abstractmethod
     async def delete_member(self, image_id: str, member_id: str) -> None:
         """``NotFound`` when it is no member."""
+
+    @abstractmethod
+    async def list_shared(self, member_id: str) -> list[Member]:
+        """Every membership of a project, of images that are not deleted."""
 
     @abstractmethod
     async def storage_used(self, owner: str | None) -> int:

@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import Any
 
 import orjson
-from sqlalchemy import Column, Connection, and_, func, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, and_, func, or_, select
 
 from image_service.errors import NotFound
 from image_service.model import Image, Location, Member, MemberStatus, Status, UploadKind, UploadLease, Visibility
@@ -30,6 +30,7 @@ _HANGING = (
     ("image_tags", "hex(value), 0"),
     ("image_locations", "id, json_array(value, meta_data, status)"),
 )
+_MEMBERS = IMAGE_MEMBERS.c
 _RUNNING = (Status.SAVING, Status.UPLOADING, Status.IMPORTING)
 _WITHOUT_BYTES = (Status.KILLED, Status.DELETED)
 
@@ -141,13 +142,23 @@ def lease_of(row: Any) -> UploadLease:
     return UploadLease(row.image_id, row.upload_id, UploadKind(row.kind), row.store, row.renewed_at)
 
 
-def list_members(connection: Connection, image_id: str | None = None, member_id: str | None = None) -> list[Member]:
-    """Memberships of an image, of a project, or of both, by creation."""
-    columns = IMAGE_MEMBERS.c
-    ordered = select(IMAGE_MEMBERS).order_by(columns.created_at, columns.member, columns.image_id)
-    for column, wanted in ((columns.image_id, image_id), (columns.member, member_id)):
-        if wanted is not None:
-            ordered = ordered.where(column == wanted)
+def list_members(connection: Connection, image_id: str) -> list[Member]:
+    """Members of an image by creation."""
+    return _members(connection, _MEMBERS.image_id == image_id)
+
+
+def get_member(connection: Connection, image_id: str, member_id: str) -> Member | None:
+    """One of them, or None."""
+    return next(iter(_members(connection, _MEMBERS.image_id == image_id, _MEMBERS.member == member_id)), None)
+
+
+def list_shared(connection: Connection, member_id: str) -> list[Member]:
+    """What a project is a member of. A deleted image has no members any more."""
+    return _members(connection, _MEMBERS.member == member_id)
+
+
+def _members(connection: Connection, *conditions: ColumnElement[bool]) -> list[Member]:
+    ordered = select(IMAGE_MEMBERS).where(*conditions).order_by(_MEMBERS.created_at, _MEMBERS.member, _MEMBERS.image_id)
     return [
         Member(row.image_id, row.member, row.can_share, MemberStatus(row.status), row.created_at, row.updated_at)
         for row in connection.execute(ordered)

@@ -19,7 +19,7 @@ from image_service.errors import Duplicate, InvalidValue, NotFound, WrongStatus,
 from image_service.model import Image, Location, Member, MemberStatus, Status, UploadLease, new_id, now
 from image_service.registry import tables
 from image_service.registry.interface import ImageChange
-from image_service.registry.queries import find_image, lease_of, list_members, not_found
+from image_service.registry.queries import find_image, get_member, lease_of, list_members, not_found
 from image_service.registry.tables import IMAGE_LOCATIONS, IMAGE_MEMBERS, IMAGE_PROPERTIES, IMAGE_TAGS, IMAGE_UPLOADS, IMAGES
 
 MAX_VALUE_BYTES = 64 * 1024
@@ -293,10 +293,10 @@ def update_member(
     """Write ``can_share``, ``status``, or both."""
     given = {name: value for name, value in (("can_share", can_share), ("status", status)) if value is not None}
     _set_member(connection, image_id, member_id, **given)
-    found = list_members(connection, image_id, member_id)
-    if not found:
+    found = get_member(connection, image_id, member_id)
+    if found is None:
         raise NotFound("Membership could not be found.")
-    return found[0]
+    return found
 
 
 def _set_member(connection: Connection, image_id: str, member_id: str, **values: object) -> None:

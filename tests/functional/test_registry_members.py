@@ -27,17 +27,17 @@ async def test_members(registry: Registry) -> None:
     with pytest.raises(Duplicate):
         await registry.create_member(Member(image_id, "p1"))
     assert await registry.list_members(image_id) == [first, second]
-    assert await registry.list_members(image_id, "p1") == [first]
-    assert [member.image_id for member in await registry.list_members(member_id="p1")] == [image_id, other]
+    assert await registry.get_member(image_id, "p1") == first
+    assert [member.image_id for member in await registry.list_shared("p1")] == [image_id, other]
     answered = await registry.update_member(image_id, "p1", status=MemberStatus.ACCEPTED)
     assert (answered.can_share, answered.status, answered.created_at) == (True, MemberStatus.ACCEPTED, first.created_at)
     assert answered.updated_at > first.updated_at
     changed = await registry.update_member(image_id, "p1", can_share=False)
     assert (changed.can_share, changed.status) == (False, MemberStatus.ACCEPTED)
-    assert await registry.list_members(image_id, "P1") == [second]
-    assert await registry.list_members(image_id, "p1") == [changed]
+    assert await registry.get_member(image_id, "P1") == second
+    assert await registry.get_member(image_id, "p1") == changed
     await registry.delete_member(image_id, "p1")
-    assert await registry.list_members(image_id, "p1") == []
+    assert await registry.get_member(image_id, "p1") is None
     for call in (registry.delete_member(image_id, "p1"), registry.update_member(image_id, "p1", can_share=True)):
         with pytest.raises(NotFound):
             await call

@@ -74,6 +74,7 @@ def test_arguments_arrive_as_they_were(name: str, arguments: dict[str, object]) 
     [
         ("get_image", IMAGE),
         ("list_images", [IMAGE, Image(id="j")]),
+        ("get_member", None),
         ("delete_member", None),
         ("renew_upload", False),
         ("storage_used", 2**60),
