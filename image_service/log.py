@@ -90,6 +90,7 @@ class LogFile:
             if not same:
                 old, self._fd = self._fd, self._open()
                 os.close(old)
+                self._torn = False
 
     def __call__(self, lines: Lines) -> None:
         """Append. One write for all, so that lines of several processes do not mix; a line that was cut is ended first."""
@@ -188,7 +189,12 @@ class Output(logging.Handler):
         if self._thread is not None:
             self._waiting.put(None)
             self._thread.join(5.0)
-            self._thread = None
+            stuck, self._thread = self._thread.is_alive(), None
+            while not stuck and (late := self._next()) is not None:
+                self._write([late])
+
+    def _next(self) -> tuple[int, str] | None:
+        return None if self._waiting.empty() else self._waiting.get()
 
     def _run(self) -> None:
         going_on = True
@@ -201,15 +207,19 @@ class Output(logging.Handler):
             self._write(lines)
 
     def _write(self, lines: Lines) -> None:
-        lost, self._lost = self._lost, 0
+        lost, new = self._lost, len(lines)
         if lost:
             sentence = f"{lost} log lines were lost: the log could not be written, or not fast enough"
             lines = [*lines, (logging.ERROR, self.form.line(time.time(), "ERROR", __name__, "", {"message": sentence}))]
-        for target in self.targets:
-            try:
-                target(lines)
-            except OSError:
-                self._lost = lost + len(lines) - bool(lost)
+        written = [self._reaches(target, lines) for target in self.targets]
+        self._lost += -lost if any(written) else new
+
+    def _reaches(self, target: Target, lines: Lines) -> bool:
+        try:
+            target(lines)
+        except OSError:
+            return False
+        return True
 
 
 _OUTPUT = Output()
