@@ -144,7 +144,8 @@ def _keep_to_the_file(engine: Engine) -> None:
     was answered would be lost. And into another file that was put in its place it would write what the log beside it still has.
     """
     path = os.path.abspath(engine.url.database or "")
-    seen: list[os.stat_result] = []
+    # Held open, so that no other file gets its number.
+    seen: list[int] = []
 
     def require_same_file(*_: object) -> None:
         try:
@@ -153,13 +154,14 @@ def _keep_to_the_file(engine: Engine) -> None:
             if seen:
                 raise RegistryUnavailable("The file of the database is gone. Tell the administrator.") from None
             return  # SQLite makes it.
-        if seen and not os.path.samestat(found, seen[0]):
+        if seen and not os.path.samestat(found, os.fstat(seen[0])):
             LOG.error("%s is another file now. Stop the service, remove %s-wal and %s-shm, start it again", path, path, path)
             raise RegistryUnavailable("The database was replaced while the service ran. Tell the administrator.")
 
     @event.listens_for(engine, "connect")
     def remember_file(*_: object) -> None:
-        seen.append(os.stat(path))
+        if not seen:
+            seen.append(os.open(path, os.O_PATH | os.O_CLOEXEC))
 
     event.listen(engine, "do_connect", require_same_file)
     event.listen(engine, "checkout", require_same_file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import signal
 import socket
 import sqlite3
@@ -125,6 +126,20 @@ def test_a_configuration_of_bytes_that_are_no_text_does_not_end_the_service(tmp_
 def created(server: Running) -> tuple[int, Mapping[str, str], bytes]:
     """A new image, or why not."""
     return server.ask("POST", "/v2/images", b"{}", {"Content-Type": "application/json"})
+
+
+def test_a_database_file_that_was_removed_and_copied_back_is_another_one(tmp_path: Path) -> None:
+    """A file system may give the number of the file that went to the next one."""
+    with running_api(tmp_path) as server:
+        server.start_and_wait()
+        database, copy = tmp_path / "registry.db", tmp_path / "copy.db"
+        assert created(server)[0] == 201
+        shutil.copy(database, copy)
+        assert created(server)[0] == 201
+        database.unlink()
+        assert {server.ask("GET", "/readiness")[0] for _ in range(20)} == {503}
+        shutil.copy(copy, database)
+        assert {created(server)[0] for _ in range(8)} == {503}
 
 
 def test_nothing_is_written_into_a_database_file_that_was_moved_away(tmp_path: Path) -> None:
