@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 
 from aiohttp import web
 from oslo_config import cfg
@@ -12,12 +13,13 @@ from oslo_config import cfg
 from image_service.api import receiving, v1, v2, versions
 from image_service.api.call import BACKGROUND, endpoint
 from image_service.api.face import Face
-from image_service.errors import ImageServiceError
 from image_service.model import Status
 from image_service.operations.service import Service
 from image_service.operations.sweep import let_renew, scrub, sweep_dead_uploads
 from image_service.registry.interface import Registry
 from image_service.store.stores import Stores
+
+LOG = logging.getLogger(__name__)
 
 _ROUTES = {"v1": v1.ROUTES, "v2": v2.ROUTES}
 
@@ -61,11 +63,13 @@ def make_api_app(conf: cfg.ConfigOpts, registry: Registry, stores: Stores) -> we
 
 
 async def _sweep(service: Service) -> None:
-    """Clean up after uploads and deletes that died, at the start and then as often as one can have died."""
+    """Clean up after uploads and deletes that died, at the start and then again and again."""
     while True:
-        with suppress(ImageServiceError):  # The registry is away; its part of the house has logged it.
+        try:
             await let_renew(service.registry, service.conf.upload_lease)
             await service.spawn(_sweep_once(service), "the sweep of dead uploads and deletes")
+        except Exception as error:  # noqa: BLE001 - nobody would begin again
+            LOG.warning("the sweep is put off: %s", error)
         await asyncio.sleep(service.conf.upload_lease / 3)
 
 

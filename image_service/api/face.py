@@ -25,8 +25,7 @@ class Face(ABC):
     def __init__(self, service: Service, checks: Mapping[str, health.Check]) -> None:
         self.service, self.conf, self._checks = service, service.conf, checks
         self._authenticate = make_authenticator(self.conf)
-        # image-registry takes any: image-api has measured the ids of its clients, and put req- in front.
-        self._longest_id = self.conf.max_request_id_length if "max_request_id_length" in self.conf else None
+        self._longest_id = self.conf.max_request_id_length if "max_request_id_length" in self.conf else 64
 
     def application(self) -> web.Application:
         """The face as the application of a worker process."""
@@ -39,8 +38,9 @@ class Face(ABC):
         return await errors.guarded(request, self._answer(request))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        request["request_id"] = request_id_of(request, self._longest_id)
         parts = split(request.raw_path)
+        # image-api has measured the ids of its clients, and put req- in front.
+        request["request_id"] = request_id_of(request, None if parts[:1] == ["internal"] else self._longest_id)
         if parts == ["healthcheck"]:
             return await health.healthcheck(request)
         if parts == ["readiness"]:

@@ -11,7 +11,7 @@ import logging
 from aiohttp import web
 
 from image_service.api.receiving import read_all
-from image_service.errors import ImageServiceError, NotAuthenticated, NotFound
+from image_service.errors import ImageServiceError, NotAuthenticated, RegistryUnavailable
 from image_service.registry import wire
 from image_service.registry.interface import Registry
 
@@ -37,5 +37,5 @@ async def _run(request: web.Request, name: str, registry: Registry, secret: str 
         LOG.warning("a call from %s without the right secret was refused", request.remote)
         raise NotAuthenticated("These calls are for image-api; the secret is missing or wrong.")
     if request.method != "POST" or name not in wire.CALLS:
-        raise NotFound(f"There is no call {name}.")
+        raise RegistryUnavailable(f"image-api and image-registry must be of one release: there is no call {name}.")
     return await getattr(registry, name)(**wire.CALLS[name].arguments(await read_all(request, LARGEST)))
