@@ -196,7 +196,7 @@ async def delete(service: Service, image: Image) -> Image:
     """
     if image.protected:
         raise errors.Forbidden(f"Image {image.id} is protected and cannot be deleted. Set protected to false first.")
-    if image.deleted or image.status is Status.DELETED:
+    if image.deleted or image.status in (Status.DELETED, Status.PENDING_DELETE):
         raise errors.NotFound(f"Failed to find image {image.id} to delete: it is deleted already.")
     require_known_places(service.stores, image)
     later = service.conf.delayed_delete and bool(image.locations)
@@ -214,17 +214,20 @@ async def delete(service: Service, image: Image) -> Image:
 async def remove(registry: Registry, stores: Stores, image: Image) -> Image:
     """The status first, then the bytes, then the row (contract A.12). A crash in between is finished by the sweep.
 
+    An image that waits to be deleted keeps its status until the bytes are gone: it is soft-deleted, and found by that alone.
     Bytes that are gone already, or lie in a read-only store, are no error. When the store refuses and everything is still there,
     the old status is put back, unless another process has gone on. ``WrongStatus`` when the image has another one by now.
     """
     move = partial(registry.update_image, image.id, include_deleted=image.deleted)
-    marked = await move(ImageChange({"status": Status.DELETED}), from_status={image.status})
+    gone = ImageChange({"status": Status.DELETED})
+    marked = image if image.deleted else await move(gone, from_status={image.status})
     faults.point("delete.after-status")
-    whole = True
+    whole = not image.deleted
     for location in marked.locations:
         try:
-            await stores.for_location(location).delete(location.url)
-            whole = False
+            store = stores.for_location(location)
+            await store.delete(location.url)
+            whole = whole and store.read_only
         except errors.DataMissing:
             LOG.warning("the bytes of deleted image %s were gone already", image.id)
         except errors.ImageServiceError:
@@ -233,6 +236,8 @@ async def remove(registry: Registry, stores: Stores, image: Image) -> Image:
                     await move(ImageChange({"status": image.status}), from_status={Status.DELETED}, seen_at=marked.updated_at)
             raise
     faults.point("delete.after-bytes")
+    if image.deleted:
+        await move(gone, from_status={image.status})
     return await registry.delete_image(image.id)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,6 +23,8 @@ from image_service.store.stores import Stores
 
 LOG = logging.getLogger(__name__)
 
+MOST_SETTLING = 30.0
+"""Seconds that a sweep waits for signs of life, at most: they are tried again every second."""
 _BY_ID = (SortKey("id"),)
 _WITHOUT_BYTES = frozenset({Status.QUEUED, Status.KILLED})
 
@@ -63,7 +64,7 @@ async def let_renew(registry: Registry, lease_seconds: float) -> None:
     """Wait until everybody alive can have renewed his lease: the registry may have been away, for longer than one lasts."""
     if await registry.live_uploads():
         await registry.renew_upload(new_id(), new_id())  # A change that changes nothing comes through when theirs do.
-        await asyncio.sleep(lease_seconds / 3)
+        await asyncio.sleep(min(lease_seconds / 3, MOST_SETTLING))
 
 
 async def _discard(registry: Registry, stores: Stores, lease: UploadLease, image: Image) -> None:
@@ -109,7 +110,7 @@ async def scrub(
                     require_known_places(stores, image)
                     await remove(registry, stores, image)
             except (WrongStatus, NotFound):
-                return  # another process was faster, or the image was restored
+                return  # another process was faster
             except ImageServiceError as error:
                 LOG.error("image %s cannot be removed now: %s", image.id, error.message)
                 result.failed.append(image.id)
@@ -148,19 +149,17 @@ async def reconcile(
     ``dry_run``: only look. ``trust_registry``: remove orphans even where most of a store is unknown to the registry.
     """
     findings = Findings()
-    # Files that are not named after the image that has them: an administrator may say so (registry API v1).
-    others = set()
     async for image in with_bytes(registry):
         for location in image.locations:
-            name = location.url.rpartition("/")[2]
-            if name != image.id:
-                others.add(name)
             problem = await _problem(stores, image, location)
             if problem is not None and await has_still(registry, image):
                 LOG.error("LOST DATA: image %s: %s", image.id, problem)
                 findings.lost[image.id] = problem
     for store in stores.all():
-        orphans, suspicious = await _orphans_of(registry, store, older_than, others)
+        orphans, suspicious = await _orphans_of(registry, store, older_than)
+        if orphans:
+            others = await _names_of_others(registry)
+            orphans = [item for item in orphans if item.image_id not in others]
         findings.orphans += orphans
         if suspicious and not trust_registry:
             findings.suspicious = True
@@ -170,9 +169,17 @@ async def reconcile(
     return findings
 
 
-async def _orphans_of(
-    registry: Registry, store: Store, older_than: float, others: Collection[str]
-) -> tuple[list[StoredObject], bool]:
+async def _names_of_others(registry: Registry) -> set[str]:
+    """Files that are not named after the image that has them: an administrator may say so (registry API v1)."""
+    names: set[str] = set()
+    for query in (ImageQuery(), ImageQuery(equal={"status": Status.PENDING_DELETE}, deleted=True)):
+        async for page in pages(registry, query):
+            places = [(image.id, location.url.rpartition("/")[2]) for image in page for location in image.locations]
+            names.update(name for image_id, name in places if name != image_id)
+    return names
+
+
+async def _orphans_of(registry: Registry, store: Store, older_than: float) -> tuple[list[StoredObject], bool]:
     """Orphans in a store, and whether there are so many of them that it may be the registry that is wrong."""
     if not isinstance(store, Listable):
         return [], False
@@ -180,7 +187,7 @@ async def _orphans_of(
     async for batch in store.objects():
         finished += sum(item.upload_id is None for item in batch)
         for item, image in await _orphans(registry, batch):
-            if now() - item.modified_at > timedelta(seconds=older_than) and item.image_id not in others:
+            if now() - item.modified_at > timedelta(seconds=older_than):
                 orphans.append(item)
                 unknown += item.upload_id is None and image is None
     # Rows stay for ever, so a registry knows nearly every file of its store.

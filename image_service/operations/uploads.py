@@ -191,9 +191,9 @@ async def _renew(service: Service, lease: UploadLease, held: asyncio.Timeout) ->
             async with asyncio.timeout(usual / 2):  # An answer may be lost, and asking again does no harm.
                 renewed = await service.registry.renew_upload(lease.image_id, lease.upload_id)
             pause = usual
-        except (RegistryUnavailable, TimeoutError):
+        except Exception as error:  # noqa: BLE001 - without renewals the upload would be lost, whatever it was
             if pause == usual:
-                LOG.warning("cannot renew the lease of the upload of %s now", lease.image_id)
+                LOG.warning("cannot renew the lease of the upload of %s now: %r", lease.image_id, error)
             pause = min(RENEW_AGAIN, usual / 2)
     held.reschedule(0)
 

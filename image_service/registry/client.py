@@ -101,7 +101,8 @@ class RemoteRegistry(Registry):
                 return await self._ask(name, body)
             except (aiohttp.ClientError, TimeoutError) as error:
                 unsent = isinstance(error, aiohttp.ClientConnectorError)
-                waits = unsent and name in _PATIENT and time.monotonic() - begin < _PATIENCE
+                refused = unsent and not isinstance(error, aiohttp.ClientSSLError)
+                waits = refused and name in _PATIENT and time.monotonic() - begin < _PATIENCE
                 again = waits or (attempt < ATTEMPTS and (unsent or name in wire.READS))
                 if not again or isinstance(error, TimeoutError):
                     LOG.error("image-registry at %s: %s: %r", self._address, name, error)

@@ -23,7 +23,7 @@ import re
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -71,10 +71,9 @@ class FileWriter(StoreWriter):
     async def commit(self, confirm: Confirm) -> Location:
         await self.store.run(self.part.finish)
         if not await self._publish():
-            with ExitStack() as opened:
-                seen = await self.store.run(_open_all, [self.part.final], opened)
-                await confirm()
-                await self.store.run(_discard, self.part.final.parent, seen)
+            seen = await self.store.run(_open_all, [self.part.final])
+            await confirm()
+            await self.store.run(_discard, self.part.final.parent, seen)
             if not await self._publish():
                 raise errors.UploadLost("Another upload to this image was faster.")
         self.store.warm(self.part.final)
@@ -237,12 +236,10 @@ class FilesystemStore(Store):
     async def discard(self, image_id: str, upload_id: str | None, confirm: Confirm) -> None:
         """See :meth:`Store.discard`. Files that are open keep their inodes' numbers to themselves."""
         _require_plain(image_id, upload_id or "any")
-        with ExitStack() as opened:
-            for folder, _ in self.datadirs:
-                seen = await self.run(_look, folder, image_id, upload_id, opened)
-                if seen:
-                    await confirm()
-                    await self.run(_discard, folder, seen)
+        for folder, _ in self.datadirs:
+            if seen := await self.run(_look, folder, image_id, upload_id):
+                await confirm()
+                await self.run(_discard, folder, seen)
 
     async def objects(self) -> AsyncIterator[list[StoredObject]]:
         """See :meth:`Listable.objects`; files with other names than ours are not listed."""
@@ -280,29 +277,41 @@ def _read_ahead(path: Path) -> None:
             os.posix_fadvise(file.fileno(), start, _READ_STEP, os.POSIX_FADV_WILLNEED)
 
 
-def _look(folder: Path, image_id: str, upload_id: str | None, opened: ExitStack) -> list[tuple[Path, int]]:
+@dataclass(eq=False)
+class Seen:
+    """A file that was there, held open until nobody has this any more: so it is known again."""
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        self.fd = os.open(self.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        with suppress(AttributeError):  # it was not there
+            os.close(self.fd)
+
+
+def _look(folder: Path, image_id: str, upload_id: str | None) -> list[Seen]:
     os.stat(folder)  # A folder that is away has not lost its files.
     if upload_id is None:
-        return _open_all([folder / image_id, *folder.glob(f".{image_id}.*.part")], opened)
-    return _open_all([part_path(folder, image_id, upload_id)], opened)
+        return _open_all([folder / image_id, *folder.glob(f".{image_id}.*.part")])
+    return _open_all([part_path(folder, image_id, upload_id)])
 
 
-def _open_all(doomed: Sequence[Path], opened: ExitStack) -> list[tuple[Path, int]]:
-    """Those that are there, held open, so that they are known again."""
+def _open_all(doomed: Sequence[Path]) -> list[Seen]:
+    """Those that are there."""
     seen = []
     for path in doomed:
         with suppress(FileNotFoundError):
-            fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-            opened.callback(os.close, fd)
-            seen.append((path, fd))
+            seen.append(Seen(path))
     return seen
 
 
-def _discard(folder: Path, seen: Sequence[tuple[Path, int]]) -> None:
-    for path, fd in seen:
+def _discard(folder: Path, seen: Sequence[Seen]) -> None:
+    for file in seen:
         with suppress(FileNotFoundError):
-            if os.path.samestat(path.stat(follow_symlinks=False), os.fstat(fd)):
-                path.unlink()
+            if os.path.samestat(file.path.stat(follow_symlinks=False), os.fstat(file.fd)):
+                file.path.unlink()
     fsync_folder(folder)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from image_service import faults
 
 _HOLE = bytes(65536)
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+_NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS)
 # What direct writes must be multiples of, in length and place; no disk has larger blocks.
 ALIGNMENT = 4096
 
@@ -106,13 +106,14 @@ class PartFile:
             faults.point("upload.before-rename")
             try:
                 os.link(self.path, self.final)
-                os.unlink(self.path)
             except FileExistsError:
                 return False
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
                 os.rename(self.path, self.final)
+            else:
+                os.unlink(self.path)
             fsync_folder(self.final.parent)
             faults.point("upload.after-rename")
             return True

@@ -12,6 +12,7 @@ import base64
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -198,6 +199,19 @@ def test_registry_killed_during_an_upload(remote: Service, version: str, chunked
     assert upload.finish() == 503
     remote.start_registry()
     assert settled(remote)[upload.image_id].status is (Status.KILLED if version == "v1" else Status.QUEUED)
+
+
+def test_registry_restarted_while_an_upload_ends(remote: Service) -> None:
+    upload = Uploading.begin(remote, "v2", chunked=True, size=len(DATA))
+    upload.send(DATA[:HALF])
+    eventually(lambda: os.listdir(remote.images), "the upload writes")
+    remote.kill("image-registry")
+    again = threading.Timer(1.0, remote.start_registry)
+    again.start()
+    upload.send(DATA[HALF:])
+    assert upload.finish() == 204
+    again.join()
+    assert settled(remote)[upload.image_id].status is Status.ACTIVE
 
 
 def test_database_killed_during_an_upload(mariadb: MariaDB, tmp_path: Path) -> None:

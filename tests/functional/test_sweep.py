@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import sqlite3
 from collections.abc import AsyncIterator
@@ -314,6 +315,36 @@ def test_an_upload_that_ends_without_an_answer_keeps_its_bytes(
     house.run(work)
 
 
+def test_renewals_go_on_whatever_one_of_them_met(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    (house.folder / "glance-api.conf").write_text("[DEFAULT]\nupload_lease = 2\n")
+    conf = config.load("glance-api", [str(house.folder / "glance-api.conf")], [])
+
+    async def work(rooms: Rooms) -> None:
+        image = Image(new_id(), disk_format="raw", container_format="bare")
+        await rooms.registry.create_image(image)
+        renew, calls = rooms.registry.renew_upload, itertools.count()
+        held = asyncio.Event()
+
+        async def fail_first(*arguments: Any) -> bool:
+            if (number := next(calls)) == 0:
+                raise RuntimeError("can't start new thread")
+            if number == 1:
+                await asyncio.sleep(60)  # an answer that is lost
+            held.set()
+            return await renew(*arguments)
+
+        async def data() -> AsyncIterator[bytes]:
+            await held.wait()
+            yield DATA
+
+        monkeypatch.setattr(rooms.registry, "renew_upload", fail_first)
+        service = Service(conf, rooms.registry, rooms.stores)
+        active = await uploads.upload(service, image, uploads.Upload(data(), UploadKind.V2))
+        assert active.status is Status.ACTIVE
+
+    house.run(work)
+
+
 def test_an_upload_that_lives_is_spared_by_a_sweep_after_the_registry_was_away(house: House) -> None:
     async def work(rooms: Rooms) -> None:
         lease, dead = await rooms.queued(), await rooms.queued()
@@ -344,6 +375,10 @@ def test_a_file_that_another_image_has_is_no_orphan(house: House) -> None:
         house.age()
         found = await sweep.reconcile(rooms.registry, rooms.stores, 60, dry_run=False)
         assert (found.orphans, found.lost) == ([], {})
+        await rooms.registry.update_image(image.id, ImageChange({"status": Status.PENDING_DELETE}))
+        for _ in range(2):
+            assert (await sweep.reconcile(rooms.registry, rooms.stores, 60, dry_run=False)).orphans == []
+            await rooms.registry.delete_image(image.id)
         assert name in house.files()
 
     house.run(work)
