@@ -95,6 +95,12 @@ def test_a_member_may_have_any_name(service: Service, member: str) -> None:
     assert service.ask("DELETE", f"/v1/images/{image_id}/members/{path}").status == 204
 
 
+def test_an_empty_body_in_chunks_is_none(service: Service) -> None:
+    image_id = make(service)["id"]
+    assert service.ask("PUT", f"/v1/images/{image_id}/members/a", iter([b""]), {"Content-Type": "application/json"}).status == 204
+    assert _members(service, image_id) == {"a": False}
+
+
 # path behind the image, body, wanted status
 BAD: list[tuple[str, Any, int]] = [
     ("members", None, 400),

@@ -40,11 +40,12 @@ def _truth(item: dict[str, Any]) -> bool | None:
 async def put(call: Call) -> None:
     """``PUT .../members/{id}``: add one or change it; the body is optional."""
     document = await read_json(call.request, optional=True)
-    member = document.get("member", {}) if isinstance(document, dict) else document
-    if not isinstance(member, dict | None):
+    document = {} if document is None else document
+    member = document.get("member", {}) if isinstance(document, dict) else None
+    if not isinstance(member, dict):
         raise InvalidValue('The body must be {"member": {"can_share": true}}, or nothing.')
     image = await call.image(v1=True)
-    await members.put_v1(call.service, call.context, image, call.params["member_id"], _truth(member or {}))
+    await members.put_v1(call.service, call.context, image, call.params["member_id"], _truth(member))
 
 
 async def remove(call: Call) -> None:
