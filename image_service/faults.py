@@ -4,7 +4,7 @@ upload.before-lease     the image is registered, nobody uploads yet
 upload.after-lease      the image is saving, no byte was written
 upload.first-chunk      some bytes are in the temporary file
 upload.before-fsync
-upload.before-rename
+upload.before-rename    the bytes are on stable storage, under the temporary name
 upload.after-rename     the file has its final name, the registry still says saving
 upload.before-active
 upload.after-active     the registry says active, the client has no answer
