@@ -158,7 +158,7 @@ def test_nothing_is_written_into_a_database_file_that_was_moved_away(tmp_path: P
             (tmp_path / name).unlink(missing_ok=True)
         away.replace(database)
         assert {created(server)[0] for _ in range(4)} == {503}, "its log may be of the other file"
-        assert f"remove {database}-wal" in server.log
+        eventually(lambda: f"remove {database}-wal" in server.log, "the log says what to do")
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
         server.start_and_wait()

@@ -33,8 +33,8 @@ def test_the_calls_want_the_secret(url: str) -> None:
         answer = await client.ask("POST", "/internal/get_image", body, **right)
         assert (answer.status, answer.json["code"]) == (404, "NotFound")
         for path, wrong, status in (
-            ("/internal/close", {}, 404),
-            ("/internal/_read", {}, 404),
+            ("/internal/close", {}, 503),
+            ("/internal/_read", {}, 503),
             ("/internal/get_image", {}, 503),
             ("/internal/get_image", {"image_id": 5}, 503),
             ("/internal/get_image", {"image_id": "x", "more": 1}, 503),
