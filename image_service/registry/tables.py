@@ -109,5 +109,6 @@ IMAGE_UPLOADS = Table(
 )
 Index("ix_image_uploads_renewed_at", IMAGE_UPLOADS.c.renewed_at)
 
-# What is really deleted with its image (locations when its bytes are). The lease of an upload is not: it leads the sweep to the bytes that are left.
+# What is really deleted with its image, locations when its bytes are. The lease of an upload is not: it leads the sweep to bytes
+# that are left.
 BELONGINGS = (IMAGE_PROPERTIES, IMAGE_MEMBERS, IMAGE_LOCATIONS, IMAGE_TAGS)
