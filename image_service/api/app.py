@@ -32,6 +32,10 @@ class ImageApi(Face):
         super().__init__(service, {"registry": service.registry.check} | stores)
         self._apis = [api for api, on in (("v2", self.conf.enable_v2_api), ("v1", self.conf.enable_v1_api)) if on]
 
+    def longest_id(self, parts: list[str]) -> int | None:
+        """See :meth:`Face.longest_id`."""
+        return int(self.conf.max_request_id_length)
+
     async def answer(self, request: web.Request, parts: list[str]) -> web.StreamResponse | None:
         """See :meth:`Face.answer`."""
         api, parts = versions.negotiate(self._apis, parts, request.headers.get("Accept", ""))

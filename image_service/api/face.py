@@ -25,7 +25,6 @@ class Face(ABC):
     def __init__(self, service: Service, checks: Mapping[str, health.Check]) -> None:
         self.service, self.conf, self._checks = service, service.conf, checks
         self._authenticate = make_authenticator(self.conf)
-        self._longest_id = self.conf.max_request_id_length if "max_request_id_length" in self.conf else 64
 
     def application(self) -> web.Application:
         """The face as the application of a worker process."""
@@ -39,14 +38,17 @@ class Face(ABC):
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         parts = split(request.raw_path)
-        # image-api has measured the ids of its clients, and put req- in front.
-        request["request_id"] = request_id_of(request, None if parts[:1] == ["internal"] else self._longest_id)
+        request["request_id"] = request_id_of(request, self.longest_id(parts))
         if parts == ["healthcheck"]:
             return await health.healthcheck(request)
         if parts == ["readiness"]:
             return await health.readiness(request, self._checks)
         answer = await self.answer(request, parts)
         return web.Response(status=204) if answer is None else answer
+
+    @abstractmethod
+    def longest_id(self, parts: list[str]) -> int | None:
+        """How long a client's request id may be; None: any length."""
 
     @abstractmethod
     async def answer(self, request: web.Request, parts: list[str]) -> web.StreamResponse | None:
