@@ -70,7 +70,7 @@ conformance: .venv/.develop packages ## compare with recordings of real Glance, 
 	@$(BIN)/python -m tests.conformance.run "$(FOLDER)" $(ARGS)
 
 .PHONY: bench
-bench: .venv/.develop .venv-glance/.made ## measure it beside real Glance and print the ratios
+bench: .venv/.develop .venv-service/.made .venv-glance/.made ## measure it beside real Glance and print the ratios
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 .PHONY: molecule
@@ -122,6 +122,14 @@ clean: stop ## remove what make made, but for the environments and var/cache
 .venv/.develop: .venv/.runtime requirements/test.txt requirements/deploy.txt requirements/lint.txt
 	@echo "Installing clients, test and deployment tools into .venv (a few minutes the first time)"
 	@$(PIP) install --require-hashes -r requirements/test.txt -r requirements/deploy.txt -r requirements/lint.txt
+	@touch $@
+
+# The service as the kit installs it. What tests need beside it would be measured too: PyMySQL loads cryptography when it is there.
+.venv-service/.made: requirements/runtime.txt pyproject.toml
+	@echo "Installing the service into .venv-service"
+	@$(PYTHON) -m venv .venv-service
+	@.venv-service/bin/pip --disable-pip-version-check -qq install --require-hashes -r requirements/runtime.txt
+	@.venv-service/bin/pip --disable-pip-version-check -qq install --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 	@touch $@
 
 # Real Glance pins other versions of the same libraries, so it has an environment of its own.

@@ -13,7 +13,7 @@ check() {
 check ruff check --quiet --output-format concise .
 check ruff format --quiet --check .
 check mypy --no-error-summary
-mapfile -t shell_scripts < <(grep -rlE --exclude-dir={.venv,.venv-glance,.git,build,var} '^#!.*\b(ba)?sh$' .)
+mapfile -t shell_scripts < <(grep -rlE --exclude-dir={.venv,'.venv-*',.git,build,var} '^#!.*\b(ba)?sh$' .)
 check shellcheck --external-sources "${shell_scripts[@]}"
 check yamllint --strict .
 if [ -e site.yml ]; then

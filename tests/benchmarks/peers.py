@@ -9,10 +9,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.functional.running import BIN
 from tests.functional.service import ask
 from tests.ports import free_port
 
+SERVICE_VENV = Path(os.environ.get("SERVICE_VENV", ".venv-service")).resolve()
 GLANCE_VENV = Path(os.environ.get("GLANCE_VENV", ".venv-glance")).resolve()
 TICKS = os.sysconf("SC_CLK_TCK")
 DEADLINE = 60.0
@@ -104,14 +104,15 @@ class Ours(Peer):
             f"[DEFAULT]\nbind_port = {self.port}\nworkers = {self.workers}\n[database]\nconnection = {self.database}\n"
             f"[glance_store]\nstores = file\nfilesystem_store_datadir = {self.folder}/images\n"
         )
-        subprocess.run([BIN / "image-manage", "--config-file", self._config, "db", "sync"], check=True, capture_output=True)
+        manage: list[str | Path] = [SERVICE_VENV / "bin/image-manage", "--config-file", self._config, "db", "sync"]
+        subprocess.run(manage, check=True, capture_output=True)
 
     @property
     def _config(self) -> Path:
         return self.folder / "glance-api.conf"
 
     def command(self) -> tuple[list[str], dict[str, str]]:
-        return [str(BIN / "image-api"), "--config-file", str(self._config)], {}
+        return [str(SERVICE_VENV / "bin/image-api"), "--config-file", str(self._config)], {}
 
 
 class Glance(Peer):
