@@ -73,9 +73,9 @@ def require_formats(image: Image) -> None:
             )
 
 
-def virtual_size(disk_format: str | None, size: int | None) -> int | None:
-    """How large the bytes are as a disk: known of raw ones alone."""
-    return (size or None) if disk_format == "raw" else None
+def virtual_size(image: Image, size: int | None) -> int | None:
+    """How large ``size`` bytes are as a disk: known of raw ones alone, and not of those that a container wraps (contract C.6)."""
+    return (size or None) if (image.disk_format, image.container_format) == ("raw", "bare") else None
 
 
 async def create(service: Service, context: RequestContext, image: Image) -> Image:
@@ -163,8 +163,8 @@ async def change(service: Service, context: RequestContext, image: Image, wanted
     if difference == ImageChange():
         return image
     difference.most = {what: quota.most(service.conf, what) for what in ("properties", "tags")}
-    if "disk_format" in difference.values and image.status in lifecycle.READABLE:
-        difference.values["virtual_size"] = virtual_size(wanted.disk_format, wanted.size)
+    if not {"disk_format", "container_format"}.isdisjoint(difference.values) and image.status in lifecycle.READABLE:
+        difference.values["virtual_size"] = virtual_size(wanted, wanted.size)
     same = {image.status} if _OF_THE_BYTES & difference.values.keys() else None
     return await service.registry.update_image(image.id, difference, from_status=same)
 

@@ -127,16 +127,17 @@ async def _check_quota_again(service: Service, image: Image, size: int) -> None:
 
 
 async def _end(service: Service, image: Image, lease: UploadLease, received: Received, stored: Location) -> Image:
-    """Give the lease back for an active image. Who changes the disk format meanwhile changes what follows from it."""
+    """Give the lease back for an active image. Who changes a format meanwhile changes what follows from it."""
     values: dict[str, str | int | bool | None] = {
         "status": Status.ACTIVE,
         "size": received.size,
         "checksum": received.checksum,
         "os_hash_algo": service.conf.hashing_algorithm,
         "os_hash_value": received.hash_value,
-        "virtual_size": images.virtual_size(image.disk_format, received.size),
+        "virtual_size": images.virtual_size(image, received.size),
     }
-    change = ImageChange(values, locations=[stored], expected={"disk_format": image.disk_format})
+    formats = {"disk_format": image.disk_format, "container_format": image.container_format}
+    change = ImageChange(values, locations=[stored], expected=formats)
     try:
         active = await service.registry.end_upload(image.id, lease.upload_id, change)
     except WrongStatus:

@@ -53,8 +53,9 @@ def test_data_make_an_image_active(service: Service, body: Any, headers: dict[st
     assert (service.images / image["id"]).read_bytes() == data
 
 
-def test_only_raw_data_are_as_large_as_their_disk(service: Service) -> None:
-    image = service.image(b"not looked into in this release", disk_format="aki", container_format="aki")
+@pytest.mark.parametrize(("disk", "container"), [("aki", "aki"), ("qcow2", "bare"), ("raw", "compressed"), ("raw", "docker")])
+def test_only_raw_data_that_nothing_wraps_are_as_large_as_their_disk(service: Service, disk: str, container: str) -> None:
+    image = service.image(b"not looked into in this release", disk_format=disk, container_format=container)
     assert (image["status"], image["virtual_size"]) == ("active", None)
 
 
@@ -170,6 +171,8 @@ def test_the_disk_is_as_large_as_the_format_at_the_end_says(service: Service) ->
     assert (found["disk_format"], found["size"], found["virtual_size"]) == ("qcow2", 20, None)
     assert v1.put(service, image_id, disk_format="raw").status == 200
     assert show(service, image_id)["virtual_size"] == 20
+    assert v1.put(service, image_id, container_format="ova").status == 200
+    assert show(service, image_id)["virtual_size"] is None
 
 
 def test_of_many_writers_exactly_one_wins(service: Service) -> None:
