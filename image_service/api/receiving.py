@@ -54,13 +54,13 @@ async def stream(request: web.BaseRequest) -> AsyncIterator[bytes]:
         raise ClientDisconnected(f"The request's body broke off: {type(error).__name__}. Send the whole body.") from None
 
 
-async def read_json(request: web.BaseRequest, most: int = 16 << 20, *, optional: bool = False) -> Any:
-    """The body, at most 16 MiB, as JSON. ``InvalidValue`` when there is none (``optional``: None then), it is not JSON, or has
-    too many parts.
+async def read_json(request: web.BaseRequest, most: int = 16 << 20, *, instead: Any = ...) -> Any:
+    """The body, at most 16 MiB, as JSON, or ``instead`` when there is none. ``InvalidValue`` when that is not given either, it is
+    not JSON, or has too many parts.
     """
     body = await read_all(request, most)
-    if not body and optional:
-        return None
+    if not body and instead is not ...:
+        return instead
     if not body:
         raise InvalidValue("Body expected in request.")
     if sum(body.count(mark) for mark in b"[{:") > _MOST_PARTS:

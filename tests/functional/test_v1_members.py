@@ -118,6 +118,7 @@ BAD: list[tuple[str, Any, int]] = [
     ("members", {"memberships": [{"member_id": ""}]}, 400),
     ("members", {"memberships": [{"member_id": "m" * 256}]}, 400),
     ("members/a", b"no JSON", 400),
+    ("members/a", b"null", 400),
     ("members/a", [], 400),
     ("members/a", {"member": None}, 400),
     ("members/a", {"member": "b"}, 400),

@@ -39,8 +39,7 @@ def _truth(item: dict[str, Any]) -> bool | None:
 
 async def put(call: Call) -> None:
     """``PUT .../members/{id}``: add one or change it; the body is optional."""
-    document = await read_json(call.request, optional=True)
-    document = {} if document is None else document
+    document = await read_json(call.request, instead={})
     member = document.get("member", {}) if isinstance(document, dict) else None
     if not isinstance(member, dict):
         raise InvalidValue('The body must be {"member": {"can_share": true}}, or nothing.')

@@ -123,7 +123,7 @@ def parse(given: Mapping[str, str], context: RequestContext, conf: cfg.ConfigOpt
 
 async def put_member(call: Call) -> None:
     """``PUT /images/{id}/members/{m}``; without a body ``can_share`` stays, or is false."""
-    document = await read_json(call.request, LARGEST, optional=True)
+    document = await read_json(call.request, LARGEST, instead=None)
     can_share = None if document is None else form.can_share(document)
     await sharing.put_v1(call.service, call.context, await call.image(v1=True), call.params["member_id"], can_share)
 
