@@ -29,7 +29,7 @@ class Face(ABC):
     def application(self) -> web.Application:
         """The face as the application of a worker process."""
         app = web.Application(client_max_size=0)
-        app.router.add_route("*", "/{path:.*}", self._handle, expect_handler=receiving.expect)
+        app.router.add_route("*", "/{path:(?s:.*)}", self._handle, expect_handler=receiving.expect)
         app.on_response_prepare.append(put_request_id)
         return app
 

@@ -12,7 +12,7 @@ from tests.functional.running import eventually
 from tests.functional.service import OCTET_STREAM, Service
 from tests.functional.v2 import ADMIN, READER, ROLELESS, SERVICE, V21, A, B, download, person, show
 
-TAGS = ["word", "two words", "a/b", "a?b#c", "a,b", "100%", "ümläut ☃", ".", "..", "T" * 255, "+", "a&b=c"]
+TAGS = ["word", "two words", "a/b", "a?b#c", "a,b", "100%", "ümläut ☃", ".", "..", "T" * 255, "+", "a&b=c", "two\nlines"]
 
 
 @pytest.mark.parametrize("tag", TAGS)

@@ -164,7 +164,7 @@ REFUSED: list[tuple[Any, int, str]] = [
     ),
     *(
         ({name: "x"}, 403, f"Attribute '{name}' is reserved.")
-        for name in ("location", "locations", "deleted", "deleted_at", "os_glance_import_task", "os_glance_anything")
+        for name in ("location", "locations", "deleted", "deleted_at", "os_glance_anything", "os_glance")
     ),
 ]
 

@@ -148,7 +148,7 @@ REFUSALS: list[tuple[Any, int, str]] = [
     ),
     *(
         ([add(f"/{name}", "x")], 403, f"Attribute '{name}' is reserved.")
-        for name in ("location", "deleted", "deleted_at", "os_glance_import_task")
+        for name in ("location", "deleted", "deleted_at", "os_glance_import_task", "os_glance")
     ),
     ([add("/locations/-", {"url": "http://127.0.0.1/", "metadata": {}})], 403, "locations"),
     ([replace("/locations", [])], 403, "locations"),
@@ -197,6 +197,12 @@ def test_a_refused_document_changes_nothing(embedded: Service, document: Any, st
 )
 def test_the_older_form_has_exactly_one_operation(embedded: Service, step: dict[str, Any]) -> None:
     assert patch(embedded, _fresh(embedded)["id"], [step], V20).status == 400
+
+
+@pytest.mark.parametrize("step", [{"add": "/new", "value": "x"}, {"op": "add", "path": "/new", "value": "x"}])
+def test_what_else_stands_in_an_operation_is_ignored(embedded: Service, step: dict[str, Any]) -> None:
+    answer = patch(embedded, _fresh(embedded)["id"], [{**step, "note": "y"}], V21 if "op" in step else V20)
+    assert (answer.status, answer.json.get("new")) == (200, "x")
 
 
 MEDIA_TYPES = [

@@ -56,7 +56,7 @@ def _operation(step: Any, v21: bool) -> Operation:
 
 def _old_form(step: dict[str, Any]) -> tuple[Any, Any]:
     """``{"replace": "/name", "value": "x"}``."""
-    found = [name for name in step if name != "value"]
+    found = [name for name in OPERATIONS if name in step]
     if len(found) != 1:
         raise InvalidValue("Operation objects must contain exactly one operation, which is add, remove or replace.")
     return found[0], step[found[0]]

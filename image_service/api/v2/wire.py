@@ -40,7 +40,7 @@ def require_settable(name: str) -> None:
     """``Forbidden`` for an attribute that clients cannot set."""
     if name in READ_ONLY:
         raise Forbidden(f"Attribute '{name}' is read-only.")
-    if name in RESERVED or name.startswith("os_glance_"):
+    if name in RESERVED or name.startswith("os_glance"):
         raise Forbidden(f"Attribute '{name}' is reserved.")
 
 
