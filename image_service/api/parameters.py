@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from oslo_config import cfg
@@ -11,6 +12,7 @@ from image_service.registry.interface import SORT_KEYS, SortKey
 
 LARGEST = 2**63 - 1
 """The largest number that a column holds."""
+_YEAR_OR_MONTH = re.compile(r"\d{4}(-\d\d)?", re.ASCII)
 
 
 def whole(text: str) -> int:
@@ -53,9 +55,11 @@ def sort_key(key: str, direction: str) -> SortKey:
 
 
 def time(name: str, text: str) -> datetime:
-    """ISO 8601 as naive UTC; without a zone it is UTC already. ``InvalidValue``."""
+    """ISO 8601 as naive UTC; without a zone it is UTC already, and a year or a month alone is its beginning. ``InvalidValue``."""
     # A plus sign that nobody encoded arrives as a space.
     plain = text.strip().replace(" ", "+") if "T" in text else text.strip()
+    if _YEAR_OR_MONTH.fullmatch(plain):
+        plain += "-01" * (2 - plain.count("-"))
     try:
         value = datetime.fromisoformat(plain)
         return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value

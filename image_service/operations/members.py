@@ -61,7 +61,7 @@ async def add_v2(service: Service, context: RequestContext, image: Image, member
 async def answer_v2(service: Service, context: RequestContext, image: Image, member_id: str, status: object) -> Member:
     """What the member itself says (or an administrator for it): accepted, rejected, pending. The owner may not."""
     policy.require_writer(context)
-    if image.visibility is not Visibility.SHARED or policy.owns(context, image):
+    if image.visibility is not Visibility.SHARED or (policy.owns(context, image) and not context.is_admin):
         raise Forbidden("Only the member itself may accept or reject an image, and only a shared one.")
     await show_v2(service, context, image, member_id)
     if not isinstance(status, str) or status not in list(MemberStatus):

@@ -213,6 +213,7 @@ SORTS: list[tuple[str, list[str]]] = [
     ("sort=created_at", SEEN),
     ("sort=created_at:asc", MADE),
     ("sort_dir=asc", MADE),
+    ("sort_key=%20created_at&sort_dir=asc%20", MADE),
     ("sort_key=created_at&sort_dir=asc", MADE),
     ("sort=id:asc", MADE),
     ("sort=id", SEEN),

@@ -224,6 +224,13 @@ def test_members_of_a_shared_image(trusting: Service, method: str, rest: str, bo
     assert tuple(found) == statuses
 
 
+def test_an_administrator_accepts_for_a_member_of_his_own_image_too(trusting: Service) -> None:
+    members = f"/v2/images/{trusting.image(headers=ADMIN)['id']}/members"
+    assert trusting.ask("POST", members, {"member": "project-b"}, ADMIN).status == 200
+    answer = trusting.ask("PUT", f"{members}/project-b", {"status": "accepted"}, ADMIN)
+    assert (answer.status, answer.json["status"]) == (200, "accepted")
+
+
 # The same of an image that is not shared: whoever sees it. (Of a private one only A and the administrator.)
 UNSHARED: list[tuple[str, str, Any, int]] = [
     ("GET", "", None, 403),

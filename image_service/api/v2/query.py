@@ -73,7 +73,7 @@ _EQUAL: dict[str, Callable[[str, str], str | int | bool]] = {
     **dict.fromkeys(("os_hidden", "protected"), _flag),
 }
 """Filters that compare with one value, and how it is read."""
-_ITEM = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^",]+))\s*(?:,|$)')
+_ITEM = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^",]*))\s*(?:,|$)')
 
 
 def split_quoted(text: str) -> list[str]:
@@ -82,7 +82,7 @@ def split_quoted(text: str) -> list[str]:
     while at < len(text):
         match = _ITEM.match(text, at)
         if match is None:
-            raise InvalidValue(f"Invalid filter value {text}: it has an empty item or unbalanced quotation marks.")
+            raise InvalidValue(f"Invalid filter value {text}: it has unbalanced quotation marks.")
         quoted, plain = match.groups()
         items.append(re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else plain.strip())
         at = match.end()
@@ -102,7 +102,7 @@ def _sort(combined: list[str], keys: list[str], directions: list[str]) -> tuple[
     if combined:
         pairs = [item.partition(":") for item in ",".join(combined).split(",")]
         return tuple(sort_key(key.strip(), direction.strip() or "desc") for key, _, direction in pairs)
-    keys, directions = keys or ["created_at"], directions or ["desc"]
+    keys, directions = ([word.strip() for word in words] for words in (keys or ["created_at"], directions or ["desc"]))
     if len(directions) == 1:
         directions *= len(keys)
     if len(keys) != len(directions):
