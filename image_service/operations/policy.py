@@ -26,12 +26,13 @@ def owns(context: RequestContext, image: Image) -> bool:
 async def require_visible(context: RequestContext, image: Image, registry: Registry, *, v1: bool = False) -> None:
     """Raise ``NotFound`` unless the asker may know of the image (by id: members of any status count).
 
-    v1 also shows images without owner to everybody (contract A.16). v2 shows nothing to who has no role in a project, not even
-    public images (C.20).
+    Shared images without owner, and by v1 all without owner, are shown to everybody, as in Glance (contract A.16). v2 shows
+    nothing to who has no role in a project, not even public images (C.20).
     """
     if not v1 and not _has_role(context):
         raise NotFound(f"No image found with ID {image.id}.")
-    if context.is_admin or image.visibility in EVERYONE_READS or owns(context, image) or (v1 and image.owner is None):
+    nobodys = image.owner is None and (v1 or image.visibility is Visibility.SHARED)
+    if context.is_admin or image.visibility in EVERYONE_READS or owns(context, image) or nobodys:
         return
     if image.visibility is Visibility.SHARED and context.project and await registry.get_member(image.id, context.project):
         return

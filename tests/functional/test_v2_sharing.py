@@ -231,6 +231,20 @@ def test_an_administrator_accepts_for_a_member_of_his_own_image_too(trusting: Se
     assert (answer.status, answer.json["status"]) == (200, "accepted")
 
 
+def test_a_shared_image_without_owner_is_shown_to_who_has_its_id(trusting: Service) -> None:
+    """As in Glance: who switches on authentication has such images."""
+    nobodys = {
+        visibility: trusting.image(b"data", ADMIN, visibility=visibility, owner=None)["id"]
+        for visibility in ("shared", "private")
+    }
+    found = {
+        visibility: trusting.ask("GET", f"/v2/images/{image_id}/file", headers=B) for visibility, image_id in nobodys.items()
+    }
+    assert (found["shared"].status, found["shared"].body, found["private"].status) == (200, b"data", 404)
+    assert nobodys["shared"] not in [image["id"] for image in trusting.ask("GET", "/v2/images", headers=B).json["images"]]
+    assert trusting.ask("DELETE", f"/v2/images/{nobodys['shared']}", headers=B).status == 403
+
+
 # The same of an image that is not shared: whoever sees it. (Of a private one only A and the administrator.)
 UNSHARED: list[tuple[str, str, Any, int]] = [
     ("GET", "", None, 403),
