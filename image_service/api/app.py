@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from datetime import datetime
 
 from aiohttp import web
 from oslo_config import cfg
@@ -70,13 +71,13 @@ async def _sweep(service: Service) -> None:
     """Clean up after uploads and deletes that died, at the start and then again and again."""
     while True:
         try:
-            await let_renew(service.registry, service.conf.upload_lease)
-            await service.spawn(_sweep_once(service), "the sweep of dead uploads and deletes")
+            until = await let_renew(service.registry, service.conf.upload_lease)
+            await service.spawn(_sweep_once(service, until), "the sweep of dead uploads and deletes")
         except Exception as error:  # noqa: BLE001 - nobody would begin again
             LOG.warning("the sweep is put off: %s", error)
         await asyncio.sleep(service.conf.upload_lease / 3)
 
 
-async def _sweep_once(service: Service) -> None:
-    await sweep_dead_uploads(service.registry, service.stores, service.conf.upload_lease)
+async def _sweep_once(service: Service, until: datetime) -> None:
+    await sweep_dead_uploads(service.registry, service.stores, service.conf.upload_lease, until=until)
     await scrub(service.registry, service.stores, Status.DELETED, service.conf.upload_lease)

@@ -62,9 +62,8 @@ async def _repeat(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Regi
 
 async def _once(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Registry, stores: Stores) -> bool:
     """One pass; whether all is well."""
-    if not args.dry_run:
-        await sweep.let_renew(registry, conf.upload_lease)
-    dead = await sweep.sweep_dead_uploads(registry, stores, conf.upload_lease, dry_run=args.dry_run)
+    until = None if args.dry_run else await sweep.let_renew(registry, conf.upload_lease)
+    dead = await sweep.sweep_dead_uploads(registry, stores, conf.upload_lease, until=until, dry_run=args.dry_run)
     _say(args, [lease.image_id for lease in dead], "cleaned up after the dead upload of image {}")
     failed = []
     for status, older_than in ((Status.DELETED, conf.upload_lease), (Status.PENDING_DELETE, conf.scrub_time)):

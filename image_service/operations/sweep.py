@@ -11,10 +11,10 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from image_service.errors import ImageServiceError, InvalidValue, NotFound, UploadLost, WrongStatus
-from image_service.model import Image, Location, Status, UploadLease, new_id, now
+from image_service.model import Image, Location, Status, UploadLease, now
 from image_service.operations.images import has_still, pages, remove, require_known_places, with_bytes
 from image_service.operations.uploads import failure
 from image_service.registry.interface import ImageQuery, Registry, SortKey, TimeFilter
@@ -33,10 +33,10 @@ _WITHOUT_BYTES = frozenset({Status.QUEUED, Status.KILLED})
 
 
 async def sweep_dead_uploads(
-    registry: Registry, stores: Stores, lease_seconds: float, *, dry_run: bool = False
+    registry: Registry, stores: Stores, lease_seconds: float, *, until: datetime | None = None, dry_run: bool = False
 ) -> list[UploadLease]:
     """Remove what uploads left that gave no sign of life for ``lease_seconds``; their images become queued (v2) or killed (v1)
-    again.
+    again. ``until``: from :func:`let_renew`.
 
     The leases that were dealt with; ``dry_run``: those that would be. What fails is logged and found again after another
     ``lease_seconds``.
@@ -44,7 +44,7 @@ async def sweep_dead_uploads(
     if dry_run:
         return [lease for lease in await registry.live_uploads() if now() - lease.renewed_at > timedelta(seconds=lease_seconds)]
     done = []
-    for lease in await registry.claim_dead_uploads(lease_seconds):
+    for lease in await registry.claim_dead_uploads(lease_seconds, until=until):
         try:
             image = await registry.get_image(lease.image_id, include_deleted=True)
             # Where somebody gave the image a location while the lease was held (registry API v1), its file may be that one.
@@ -60,11 +60,17 @@ async def sweep_dead_uploads(
     return done
 
 
-async def let_renew(registry: Registry, lease_seconds: float) -> None:
-    """Wait until everybody alive can have renewed his lease: the registry may have been away, for longer than one lasts."""
-    if await registry.live_uploads():
-        await registry.renew_upload(new_id(), new_id())  # A change that changes nothing comes through when theirs do.
-        await asyncio.sleep(min(lease_seconds / 3, MOST_SETTLING))
+async def let_renew(registry: Registry, lease_seconds: float) -> datetime:
+    """Wait until everybody alive can have renewed his lease: the registry may have been away, for longer than one lasts.
+
+    Until when that holds, by the registry's clock: it may go away again, and a claim that waits for it would come before them.
+    Where there is no lease it never does.
+    """
+    if not await registry.live_uploads():
+        return datetime.min
+    settled, wait = await registry.settle(), min(lease_seconds / 3, MOST_SETTLING)
+    await asyncio.sleep(wait)
+    return settled + timedelta(seconds=wait + lease_seconds / 6)
 
 
 async def _discard(registry: Registry, stores: Stores, lease: UploadLease, image: Image) -> None:

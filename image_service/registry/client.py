@@ -67,6 +67,7 @@ class RemoteRegistry(Registry):
     live_uploads = _remote(Registry.live_uploads)
     list_members = _remote(Registry.list_members)
     get_member = _remote(Registry.get_member)
+    settle = _remote(Registry.settle)
     create_member = _remote(Registry.create_member)
     update_member = _remote(Registry.update_member)
     replace_members = _remote(Registry.replace_members)

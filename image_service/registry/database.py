@@ -56,6 +56,7 @@ class DatabaseRegistry(Registry):
     begin_upload = _writing(writes.begin_upload)
     renew_upload = _writing(writes.renew_upload)
     end_upload = _writing(writes.end_upload)
+    settle = _writing(writes.settle)
     claim_dead_uploads = _writing(writes.claim_dead_uploads)
     live_uploads = _reading(queries.live_uploads)
     list_members = _reading(queries.list_members)

@@ -170,11 +170,15 @@ class Registry(ABC):
         """
 
     @abstractmethod
-    async def claim_dead_uploads(self, older_than: float) -> list[UploadLease]:
+    async def settle(self) -> datetime:
+        """A change that changes nothing: it comes through when the changes of others do. The time by the registry's clock."""
+
+    @abstractmethod
+    async def claim_dead_uploads(self, older_than: float, *, until: datetime | None = None) -> list[UploadLease]:
         """Take over every lease that was not renewed for ``older_than`` seconds, each under a new ``upload_id``.
 
         A lease is claimed by exactly one caller; its old holder can neither renew nor end it. The leases come back with the new
-        id.
+        id. None is claimed after ``until`` (by the clock of :meth:`settle`): the call itself may have been held up.
         """
 
     @abstractmethod

@@ -238,11 +238,19 @@ def end_upload(connection: Connection, image_id: str, upload_id: str, change: Im
     return _apply(connection, image_id, change) if held and row.status == Status.SAVING and not row.deleted else None
 
 
-def claim_dead_uploads(connection: Connection, older_than: float) -> list[UploadLease]:
+def settle(connection: Connection) -> datetime:
+    """Renew nobody's lease."""
+    renew_upload(connection, new_id(), new_id())
+    return _database_time(connection)
+
+
+def claim_dead_uploads(connection: Connection, older_than: float, *, until: datetime | None = None) -> list[UploadLease]:
     """Give every silent lease a new ``upload_id``; who comes second finds the old one gone."""
     moment, columns = _database_time(connection), IMAGE_UPLOADS.c
     silent = select(IMAGE_UPLOADS).where(columns.renewed_at < moment - timedelta(seconds=older_than)).order_by(columns.image_id)
     claimed = []
+    if until is not None and moment > until:
+        return []
     for row in connection.execute(silent).all():
         lease = replace(lease_of(row), upload_id=new_id(), renewed_at=moment)
         # As it was seen, and as silent: its holder may have renewed it in this very moment.

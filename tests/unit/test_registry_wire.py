@@ -60,6 +60,7 @@ def test_every_method_has_its_call() -> None:
         ("update_image", {"image_id": "i", "change": CHANGE, "from_status": [Status.QUEUED]}),
         ("update_image", {"image_id": "i", "change": ImageChange(), "from_status": None}),
         ("claim_dead_uploads", {"older_than": 2.5}),
+        ("claim_dead_uploads", {"older_than": 2.5, "until": datetime.min}),
         ("storage_used", {"owner": None}),
         ("get_image", {"image_id": "i", "include_deleted": True}),
         ("get_image", {"image_id": "i"}),
