@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 import time
 from collections.abc import Callable, Coroutine
@@ -32,6 +33,8 @@ _PATIENT, _PATIENCE = frozenset({"begin_upload", "renew_upload", "end_upload"}),
 _CONNECTIONS = 64
 # Shorter than the server keeps them, so that a write seldom meets a connection that is just being closed.
 _KEEPALIVE = 10.0
+# Seconds for which the host of image-registry may acknowledge nothing: it is gone, not slow. How often a silent one is probed.
+_HOST_GONE, _PROBE = 60, 5
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,7 +55,8 @@ def _remote(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutin
 class RemoteRegistry(Registry):
     """See :class:`Registry` for what each method promises.
 
-    ``address``: ``http://HOST:PORT``; ``deadline``: seconds for a whole call. Made inside the loop that uses it.
+    ``address``: ``http://HOST:PORT``; ``deadline``: seconds for a whole call; ``secret_file``: where another secret will be, if
+    there is to be one. Made inside the loop that uses it.
     """
 
     create_image = _remote(Registry.create_image)
@@ -63,11 +67,11 @@ class RemoteRegistry(Registry):
     begin_upload = _remote(Registry.begin_upload)
     renew_upload = _remote(Registry.renew_upload)
     end_upload = _remote(Registry.end_upload)
+    settle = _remote(Registry.settle)
     claim_dead_uploads = _remote(Registry.claim_dead_uploads)
     live_uploads = _remote(Registry.live_uploads)
     list_members = _remote(Registry.list_members)
     get_member = _remote(Registry.get_member)
-    settle = _remote(Registry.settle)
     create_member = _remote(Registry.create_member)
     update_member = _remote(Registry.update_member)
     replace_members = _remote(Registry.replace_members)
@@ -76,11 +80,19 @@ class RemoteRegistry(Registry):
     storage_used = _remote(Registry.storage_used)
     check = _remote(Registry.check)
 
-    def __init__(self, address: str, secret: str, *, deadline: float = 600.0, tls: ssl.SSLContext | bool = True) -> None:
-        self._address = address
-        headers = {wire.SECRET_HEADER: secret, "Content-Type": "application/json"}
+    def __init__(
+        self,
+        address: str,
+        secret: str,
+        *,
+        deadline: float = 600.0,
+        tls: ssl.SSLContext | bool = True,
+        secret_file: str | None = None,
+    ) -> None:
+        self._address, self._secret, self._secret_file = address, secret, secret_file
+        headers = {"Content-Type": "application/json"}
         timeout = aiohttp.ClientTimeout(total=deadline, sock_connect=CONNECT_DEADLINE)
-        connector = aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEPALIVE, ssl=tls)
+        connector = aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEPALIVE, ssl=tls, socket_factory=_watched)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers)
 
     @classmethod
@@ -90,9 +102,9 @@ class RemoteRegistry(Registry):
         ``cfg.Error`` with a sentence for a secret or certificate that cannot be used.
         """
         host = f"[{conf.registry_host}]" if ":" in conf.registry_host else conf.registry_host
-        secret = read_secret(conf.registry_link.secret_file)
+        path = conf.registry_link.secret_file
         address = f"{conf.registry_client_protocol}://{host}:{conf.registry_port}"
-        return cls(address, secret, deadline=conf.registry_client_timeout, tls=_tls(conf))
+        return cls(address, read_secret(path), deadline=conf.registry_client_timeout, tls=_tls(conf), secret_file=path)
 
     async def call(self, name: str, body: bytes) -> Any:
         """The result of the call ``name``, whose arguments are ``body``."""
@@ -113,18 +125,43 @@ class RemoteRegistry(Registry):
                 attempt += 1
 
     async def _ask(self, name: str, body: bytes) -> Any:
-        headers = {wire.REQUEST_ID_HEADER: log.request_id.get()}
-        async with self._session.post(f"{self._address}/internal/{name}", data=body, headers=headers) as response:
-            answer = await response.read()
-        if response.status == 200:
+        status, answer = await self._post(name, body)
+        if status == 401 and self._take_new_secret():
+            status, answer = await self._post(name, body)
+        if status == 200:
             return wire.CALLS[name].result(answer)
-        if response.status == 401:
-            LOG.error("image-registry at %s refuses our secret: secret_file must be the same on both sides", self._address)
+        if status == 401:
+            LOG.error("image-registry at %s refuses our secret, which must be the same in both secret_file", self._address)
             raise RegistryUnavailable("image-registry refuses to talk to this service; its operator must look.")
         raise wire.decode_error(answer)
 
+    async def _post(self, name: str, body: bytes) -> tuple[int, bytes]:
+        headers = {wire.REQUEST_ID_HEADER: log.request_id.get(), wire.SECRET_HEADER: self._secret}
+        async with self._session.post(f"{self._address}/internal/{name}", data=body, headers=headers) as response:
+            return response.status, await response.read()
+
+    def _take_new_secret(self) -> bool:
+        """Is there another secret by now? An upload may outlive many of them in a worker that a reload has retired."""
+        try:
+            found = read_secret(self._secret_file) if self._secret_file else self._secret
+        except cfg.Error as error:
+            LOG.error("%s", error)
+            return False
+        old, self._secret = self._secret, found
+        return found != old
+
     async def aclose(self) -> None:
         await self._session.close()
+
+
+def _watched(address: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket that the kernel gives up when the other host is gone: nobody would wait for it as for a slow answer."""
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL):
+        made.setsockopt(socket.IPPROTO_TCP, option, _PROBE)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _HOST_GONE * 1000)
+    return made
 
 
 def _tls(conf: cfg.ConfigOpts) -> ssl.SSLContext | bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -53,6 +55,36 @@ def test_a_client_with_the_wrong_secret_is_told_to_ask_the_operator(url: str) ->
         registry = RemoteRegistry(client.address, "00" * 32)
         with pytest.raises(RegistryUnavailable, match="operator"):
             await registry.get_image(NOBODY)
+        await registry.aclose()
+
+    run(url, test)
+
+
+def test_a_new_secret_is_taken_from_its_file(url: str, tmp_path: Path) -> None:
+    """An upload goes on in a worker that a reload has retired; it began with the secret of before."""
+
+    async def test(client: Client) -> None:
+        file = tmp_path / "secret"
+        file.touch(0o600)
+        registry = RemoteRegistry(client.address, "00" * 32, secret_file=str(file))
+        for text, error in (("00" * 32, RegistryUnavailable), ("nonsense", RegistryUnavailable), (SECRET, NotFound)):
+            file.write_text(text)
+            with pytest.raises(error):
+                await registry.get_image(NOBODY)
+        await registry.aclose()
+
+    run(url, test)
+
+
+def test_a_host_that_is_gone_is_given_up_long_before_a_slow_answer(url: str) -> None:
+    async def test(client: Client) -> None:
+        registry = RemoteRegistry(client.address, SECRET)
+        await registry.check()
+        pool: Any = registry._session.connector
+        (connection,) = [pooled[0] for waiting in pool._conns.values() for pooled in waiting]
+        made = connection.transport.get_extra_info("socket")
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
+        assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         await registry.aclose()
 
     run(url, test)
