@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Sequence
 
 from oslo_config import cfg
 from sqlalchemy import Connection
@@ -55,12 +56,12 @@ def _step(database: Database, action: str) -> int:
 def _purge(database: Database, age_in_days: int, max_rows: int) -> int:
     database.read(schema.require_fit)
     wanted = max_rows if max_rows > 0 else 2**62
-    purged = 0
+    purged, last = 0, ""
 
-    def erase(connection: Connection) -> int:
-        return writes.erase_deleted(connection, age_in_days, wanted - purged)
+    def erase(connection: Connection) -> Sequence[str]:
+        return writes.erase_deleted(connection, age_in_days, wanted - purged, after=last)
 
-    while count := database.write(erase):
-        purged += count
+    while ids := database.write(erase):
+        purged, last = purged + len(ids), ids[-1]
     print(f"{purged} deleted images were erased but for their ids.")
     return 0

@@ -79,25 +79,27 @@ def delete_image(connection: Connection, image_id: str) -> Image:
     return find_image(connection, image_id, include_deleted=True)
 
 
-def erase_deleted(connection: Connection, age_in_days: int, max_rows: int) -> int:
+def erase_deleted(connection: Connection, age_in_days: int, max_rows: int, *, after: str = "") -> Sequence[str]:
     """``db purge``: erase what the rows of at most ``max_rows`` (and at most 500) images still say that were deleted more than
-    ``age_in_days`` ago; how many it were.
+    ``age_in_days`` ago; their ids in order, all beyond ``after``, so that nobody reads again what he has erased.
 
     The rows stay for ever: an id that could be given out again would let somebody put another image in the place of one that
     people still refer to (CVE-2016-4383).
     """
     old = (
         select(IMAGES.c.id)
-        .where(IMAGES.c.deleted.is_(True), IMAGES.c.deleted_at < now() - timedelta(days=age_in_days))
+        .where(IMAGES.c.deleted.is_(True), IMAGES.c.id > after, IMAGES.c.deleted_at < now() - timedelta(days=age_in_days))
         # Its bytes are still to be removed.
         .where(IMAGES.c.status != Status.PENDING_DELETE)
         .where(or_(*[IMAGES.c[name].is_not(None) for name in _ERASE]))
+        .order_by(IMAGES.c.id)
         .limit(min(max_rows, _ERASE_AT_ONCE))
+        .with_for_update()
     )
-    ids = connection.execute(old).scalars().all()
+    ids: Sequence[str] = connection.execute(old).scalars().all()
     if ids:
         connection.execute(update(IMAGES).where(IMAGES.c.id.in_(ids)).values(dict.fromkeys(_ERASE)))
-    return len(ids)
+    return ids
 
 
 def _lock(connection: Connection, image_id: str, *, include_deleted: bool = False) -> Any:
@@ -247,10 +249,10 @@ def settle(connection: Connection) -> datetime:
 def claim_dead_uploads(connection: Connection, older_than: float, *, until: datetime | None = None) -> list[UploadLease]:
     """Give every silent lease a new ``upload_id``; who comes second finds the old one gone."""
     moment, columns = _database_time(connection), IMAGE_UPLOADS.c
-    silent = select(IMAGE_UPLOADS).where(columns.renewed_at < moment - timedelta(seconds=older_than)).order_by(columns.image_id)
-    claimed = []
     if until is not None and moment > until:
         return []
+    silent = select(IMAGE_UPLOADS).where(columns.renewed_at < moment - timedelta(seconds=older_than)).order_by(columns.image_id)
+    claimed = []
     for row in connection.execute(silent).all():
         lease = replace(lease_of(row), upload_id=new_id(), renewed_at=moment)
         # As it was seen, and as silent: its holder may have renewed it in this very moment.

@@ -14,7 +14,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from sqlalchemy import Connection, inspect, make_url, text, update
+from sqlalchemy import Connection, insert, inspect, make_url, text, update
 
 from image_service.errors import Duplicate, RegistryUnavailable
 from image_service.model import Image, Status, new_id, now
@@ -252,6 +252,20 @@ def test_purge_erases_and_keeps_the_id(manage: Manage, url: str) -> None:
         await registry.aclose()
 
     asyncio.run(look())
+
+
+def test_purges_at_once_share_the_work(manage: Manage, url: str) -> None:
+    assert manage("db", "sync").returncode == 0
+    old = dict.fromkeys(("created_at", "updated_at", "deleted_at"), now() - timedelta(days=31))
+    flags = {"min_disk": 0, "min_ram": 0, "protected": False, "os_hidden": False, "deleted": True, **old}
+    rows = [{"id": new_id(), "name": "n", "status": "deleted", "visibility": "shared", **flags} for _ in range(3000)]
+    database = Database(url)
+    database.write(lambda connection: connection.execute(insert(IMAGES), rows))
+    database.close()
+    with ThreadPoolExecutor(3) as threads:
+        runs = list(threads.map(lambda _: manage("db", "purge", "--max_rows", "-1"), range(3)))
+    assert [run.returncode for run in runs] == [0, 0, 0], [run.stderr for run in runs]
+    assert sum(int(run.stdout.split()[0]) for run in runs) == len(rows)
 
 
 @pytest.mark.parametrize("words", [("--age_in_days", "-1"), ("--max_rows", "0"), ("--max_rows", "x")])
