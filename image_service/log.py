@@ -269,6 +269,17 @@ def event(logger: str, request: str, fields: Mapping[str, object]) -> None:
     _OUTPUT.put(logging.INFO, _OUTPUT.form.line(time.time(), "INFO", logger, request, fields))
 
 
+class _Sentence(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(record.getMessage())
+
+
+def leave_out_traces() -> None:
+    """For commands that never call ``setup``: what is logged nevertheless is a line on standard error, without its trace."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Sentence())
+
+
 def complain(program: str, sentence: str) -> None:
     """Say why the program ends: in the log, where there is one already, and to whoever started it."""
     logged = bool(logging.getLogger().handlers)

@@ -25,6 +25,7 @@ def make_parser(name: str, description: str, program: str) -> argparse.ArgumentP
 
 def run(name: str, work: Callable[[], int | None], *, wrong_configuration: int = 2) -> NoReturn:
     """End the process with what ``work`` returns (None is 0), or with a sentence: 1 it failed, ``wrong_configuration``."""
+    log.leave_out_traces()
     try:
         sys.exit(work())
     except KeyboardInterrupt:

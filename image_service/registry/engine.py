@@ -229,7 +229,7 @@ def translated(error: DBAPIError | PoolTimeout) -> ImageServiceError:
     if isinstance(error, DBAPIError) and _sqlite_code(error) in _SQLITE_NOT_WRITABLE:
         LOG.error("%s: look at owner and mode of the database's file and folder, and at the room on its disk", error.orig)
         return RegistryUnavailable("The database cannot be written. Tell the administrator.")
-    LOG.error("The database failed", exc_info=error)
+    LOG.error("The database failed: %s", getattr(error, "orig", error), exc_info=error)
     return RegistryUnavailable("The database does not answer. Try again later.")
 
 

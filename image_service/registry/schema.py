@@ -9,7 +9,7 @@ contract number.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +39,12 @@ NEWEST = Version(expand=1, contract=1)
 
 def version(connection: Connection) -> Version:
     """What is applied, whoever applied it."""
-    if not inspect(connection).has_table("alembic_version"):
+    tables = inspect(connection)
+    if not tables.has_table("alembic_version"):
+        if tables.has_table("images"):  # Ours are never without the other: it is made first.
+            raise RegistryUnavailable(
+                "This is the database of another program, perhaps of a Glance of before 2017: give an empty one."
+            )
         return Version()
     numbers = {"expand": 0, "contract": 0}
     for revision in _revisions(connection):
@@ -127,7 +132,8 @@ def _sqlite_locked(connection: Connection) -> Iterator[Connection]:
         yield connection
         connection.exec_driver_sql("COMMIT")
     except BaseException:
-        connection.exec_driver_sql("ROLLBACK")
+        with suppress(DBAPIError):  # A full disk has undone it already; the first error is the one to tell.
+            connection.exec_driver_sql("ROLLBACK")
         raise
     finally:
         # Its waiting time is not for others of the pool.

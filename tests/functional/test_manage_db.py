@@ -330,6 +330,41 @@ def test_a_url_that_nobody_understands_is_a_sentence(tmp_path: Path, connection:
     assert (done.returncode != 0, sentence in done.stderr, "Traceback" in done.stderr) == (True, True, False), done.stderr
 
 
+def test_a_database_of_a_glance_before_alembic_is_not_touched(manage: Manage, url: str) -> None:
+    """2014's: sqlalchemy-migrate kept its version in another table."""
+    database = Database(url)
+    with database.engine.connect() as connection:
+        connection.execute(text("CREATE TABLE migrate_version (version INTEGER)"))
+        connection.execute(text("CREATE TABLE images (id VARCHAR(36) PRIMARY KEY, name VARCHAR(255), is_public INTEGER)"))
+        for words in (("db", "sync"), ("db", "expand"), ("db", "check"), ("db", "version")):
+            done = manage(*words)
+            assert (done.returncode, "another program" in done.stderr) == (1, True), (words, done.stderr)
+        assert {*inspect(connection).get_table_names()} == {"images", "migrate_version"}
+        assert inspect(connection).get_indexes("images") == []
+    database.close()
+
+
+def test_a_database_that_fails_is_a_sentence_with_its_reason(manage: Manage, url: str) -> None:
+    assert manage("db", "sync").returncode == 0
+    database = Database(url)
+    with database.engine.connect() as connection:
+        connection.execute(text("ALTER TABLE images RENAME COLUMN checksum TO hash"))
+    database.close()
+    done = manage("db", "purge")
+    assert (done.returncode, "checksum" in done.stderr, "Traceback" in done.stderr) == (1, True, False), done.stderr
+
+
+def test_a_disk_that_is_full_is_told(tmp_path: Path) -> None:
+    """SQLite undoes the transaction by itself then."""
+    conf = write_conf(tmp_path, f"sqlite:///{tmp_path}/registry.db")
+    room = (
+        "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (40960,) * 2); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    words = [sys.executable, "-c", room, *command(conf, "db", "sync")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "disk I/O error" in done.stderr, "rollback" in done.stderr) == (1, True, False), done.stderr
+
+
 def test_a_database_without_tables_is_a_sentence(manage: Manage) -> None:
     done = manage("db", "purge")
     assert (done.returncode, "image-manage db sync" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
