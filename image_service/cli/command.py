@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -25,6 +26,7 @@ def make_parser(name: str, description: str, program: str) -> argparse.ArgumentP
 
 def run(name: str, work: Callable[[], int | None], *, wrong_configuration: int = 2) -> NoReturn:
     """End the process with what ``work`` returns (None is 0), or with a sentence: 1 it failed, ``wrong_configuration``."""
+    _occupy_standard_streams()
     log.leave_out_traces()
     try:
         sys.exit(work())
@@ -37,3 +39,10 @@ def run(name: str, work: Callable[[], int | None], *, wrong_configuration: int =
     except (cfg.Error, ImageServiceError, OSError) as error:
         log.complain(name, str(error))
         sys.exit(wrong_configuration if isinstance(error, cfg.Error) else 1)
+
+
+def _occupy_standard_streams() -> None:
+    """Where one is closed, an image or a client would get its number, and what is written to standard error."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -118,6 +119,17 @@ def test_a_reload_opens_no_door_that_a_start_would_not(tmp_path: Path) -> None:
         eventually(lambda: "was not reloaded" in server.log, "the reload was refused")
         assert "allow_unauthenticated_access" in server.log
         assert b"http://new:1" not in server.ask("GET", "/versions")[2]
+
+
+def test_no_file_of_ours_gets_the_number_of_a_closed_standard_stream(tmp_path: Path) -> None:
+    """What is written to standard error would go into an image, an answer, or what a worker says of itself."""
+    log = tmp_path / "api.log"
+    with running(tmp_path, f"log_file = {log}") as server:
+        closed = ["/bin/sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-']
+        server.process = subprocess.Popen([*closed, BIN / "image-api", "--config-file", server.config])
+        eventually(lambda: log.exists() and "is ready" in log.read_text(), "ready")
+        for pid in (server.process.pid, *server.workers()):
+            assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)} == {"/dev/null"}
 
 
 def test_systemd_is_told_what_is_true(server: Running) -> None:
