@@ -31,6 +31,7 @@ class Face(ABC):
         app = web.Application(client_max_size=0)
         app.router.add_route("*", "/{path:(?s:.*)}", self._handle, expect_handler=receiving.expect)
         app.on_response_prepare.append(put_request_id)
+        app.on_response_prepare.append(receiving.close_if_refused)
         return app
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:

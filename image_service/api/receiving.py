@@ -14,6 +14,7 @@ from image_service.errors import ClientDisconnected, InvalidValue, LimitExceeded
 
 # Five million empty lists are 15 MiB, too, but stop the process for seconds while they are made.
 _MOST_PARTS = 100_000
+_CONTINUED = "continued"
 
 
 def media_type(request: web.BaseRequest) -> str:
@@ -25,6 +26,16 @@ async def expect(request: web.BaseRequest) -> None:
     """Who sends ``Expect: 100-continue`` waits until :func:`stream` wants the body, or for the refusal."""
     if not _waits(request) and request.version >= aiohttp.HttpVersion11:
         raise web.HTTPExpectationFailed(text="The header Expect may be 100-continue only.")
+
+
+async def close_if_refused(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """End the connection of who was refused instead of told to go on: whether the body or another request comes next, nobody
+    knows.
+    """
+    refused = "Expect" in request.headers and not request.get(_CONTINUED) and not request.content.is_eof()
+    if refused and request.version >= aiohttp.HttpVersion11:
+        response.force_close()
+        response.headers["Connection"] = "close"
 
 
 def _waits(request: web.BaseRequest) -> bool:
@@ -42,6 +53,7 @@ async def stream(request: web.BaseRequest) -> AsyncIterator[bytes]:
     try:
         if _waits(request):
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request[_CONTINUED] = True
             request.writer.output_size = 0  # this is no part of the answer
         while True:
             async with asyncio.timeout(request.protocol.keepalive_timeout):

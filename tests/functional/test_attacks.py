@@ -186,6 +186,15 @@ def _announced(service: Service, path: str) -> bytes:
         return first
 
 
+def test_who_was_refused_the_body_that_waits_cannot_hide_a_request_in_it(embedded: Service) -> None:
+    head = "PUT /v2/images/{}/file HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", embedded.port), PATIENCE) as connection:
+        connection.sendall(head.format(uuid.uuid4()).encode())
+        assert b"\r\nConnection: close\r\n" in connection.recv(1000)
+        connection.sendall(b"GET /healthcheck HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(1000) == b""
+
+
 @pytest.mark.parametrize("service", ["remote-sqlite"], indirect=True)
 def test_image_registry_does_not_read_json_of_a_million_parts_either(service: Service) -> None:
     body = b"[" + b"[]," * 1_000_000 + b"[]]"
