@@ -33,7 +33,7 @@ from typing import TypeVar
 from image_service import errors
 from image_service.model import Location
 from image_service.store.interface import Confirm, Store, StoredObject, StoreWriter
-from image_service.store.part_file import PartFile, fsync_folder
+from image_service.store.part_file import PartFile, fsync_folder, ignores_case
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -152,6 +152,9 @@ class FilesystemStore(Store):
     def _begin(self, image_id: str, upload_id: str, size: int | None) -> StoreWriter:
         folder = self._folder_with_room(size or 1)
         part = PartFile(part_path(folder, image_id, upload_id), folder / image_id, file_perm=self.file_perm, thin=self.thin)
+        if image_id != image_id.lower() and ignores_case(part.path):
+            part.abort()  # Else it would write over the image whose id is the same but for the case.
+            raise errors.InvalidValue("The store cannot tell A from a: an image whose id has capital letters gets no data here.")
         return FileWriter(self, part, self.location_metadata | self._mount_of(folder))
 
     def _folder_with_room(self, size: int) -> Path:
@@ -293,9 +296,11 @@ class Seen:
 
 def _look(folder: Path, image_id: str, upload_id: str | None) -> list[Seen]:
     os.stat(folder)  # A folder that is away has not lost its files.
-    if upload_id is None:
-        return _open_all([folder / image_id, *folder.glob(f".{image_id}.*.part")])
-    return _open_all([part_path(folder, image_id, upload_id)])
+    if upload_id is not None:
+        return _open_all([part_path(folder, image_id, upload_id)])
+    # As they are written: where case is ignored, the file of another image has this name, too.
+    wanted = re.compile(rf"{image_id}|\.{image_id}\..*\.part")
+    return _open_all([folder / name for name in os.listdir(folder) if wanted.fullmatch(name)])
 
 
 def _open_all(doomed: Sequence[Path]) -> list[Seen]:

@@ -17,18 +17,26 @@ from pathlib import Path
 from image_service import faults
 
 _HOLE = bytes(65536)
-_NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS)
+_NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 # What direct writes must be multiples of, in length and place; no disk has larger blocks.
 ALIGNMENT = 4096
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make names that came or went in ``folder`` durable."""
+    """Make names that came or went in ``folder`` durable, where the file system can (CIFS, for one, cannot)."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
     finally:
         os.close(fd)
+
+
+def ignores_case(path: Path) -> bool:
+    """Whether the file system of ``path``, which is there, takes ``A`` and ``a`` for the same name (FAT, CIFS)."""
+    return os.path.lexists(path.with_name(path.name.swapcase()))
 
 
 class PartFile:

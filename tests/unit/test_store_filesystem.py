@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import mmap
 import os
 import resource
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -286,3 +288,45 @@ def test_direct_writing_of_any_pieces(tmp_path: Path, sizes: list[int]) -> None:
     written, url = asyncio.run(case())
     assert len(written) == sum(sizes)
     assert only_file(tmp_path).path(url).read_bytes() == written
+
+
+@pytest.mark.parametrize("refusal", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK])
+@in_loop
+async def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(refusal, os.strerror(refusal))
+
+    monkeypatch.setattr(os, "link", refused)
+    path = await put(made(FilesystemStore("file", [(tmp_path, 0)])), b"abc")
+    assert path.read_bytes() == b"abc"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@in_loop
+async def test_without_an_fsync_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on CIFS."""
+    fsync = os.fsync
+
+    def of_files(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", of_files)
+    store = made(FilesystemStore("file", [(tmp_path, 0)]))
+    assert (await put(store, b"abc")).read_bytes() == b"abc"
+    writer = await store.begin(new_id(), new_id(), None)
+    await writer.abort()
+    assert len(os.listdir(tmp_path)) == 1
+
+
+@in_loop
+async def test_where_case_is_ignored_nobody_writes_over_the_image_whose_id_is_the_same_but_for_the_case(tmp_path: Path) -> None:
+    image_id, upload_id = f"a{new_id()[1:]}", new_id()
+    store = made(FilesystemStore("file", [(tmp_path, 0)]))
+    # What a file system that ignores case would say is there.
+    (tmp_path / f".{image_id.upper()}.{upload_id}.part".swapcase()).touch()
+    with pytest.raises(InvalidValue, match="capital letters"):
+        await store.begin(image_id.upper(), upload_id, None)
+    assert len(os.listdir(tmp_path)) == 1
+    assert (await put(store, b"abc", image_id)).read_bytes() == b"abc"
