@@ -63,7 +63,8 @@ async def sweep_dead_uploads(
 async def let_renew(registry: Registry, lease_seconds: float) -> datetime:
     """Wait until everybody alive can have renewed his lease: the registry may have been away, for longer than one lasts.
 
-    Until when that holds, by the registry's clock: it may go away again, and a claim that waits for it would come before them.
+    Until when that holds, by the registry's clock: it may go away again, and a claim that waits for it would come before them; or
+    the clock is set, and all of them look dead.
     Where there is no lease it never does.
     """
     if not await registry.live_uploads():
