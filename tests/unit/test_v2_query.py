@@ -36,6 +36,12 @@ def test_unbalanced_quotation_marks_are_refused(text: str) -> None:
         split_quoted(text)
 
 
+def test_blanks_take_no_longer_than_other_characters() -> None:
+    """Where every way to share them out was tried, these took hours."""
+    with pytest.raises(InvalidValue):
+        split_quoted("a," + " " * 16_000 + '"')
+
+
 TIMES = [
     ("2026-11-22T11:59:11Z", "2026-11-22T11:59:11"),
     ("2026-11-22T11:59:11", "2026-11-22T11:59:11"),

@@ -73,7 +73,8 @@ _EQUAL: dict[str, Callable[[str, str], str | int | bool]] = {
     **dict.fromkeys(("os_hidden", "protected"), _flag),
 }
 """Filters that compare with one value, and how it is read."""
-_ITEM = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^",]*))\s*(?:,|$)')
+# Possessive: what does not fit is known at once, and not after every way to share out blanks was tried.
+_ITEM = re.compile(r'(?:\s*+"((?:[^"\\]|\\.)*+)"\s*+|([^",]*+))(?:,|$)')
 
 
 def split_quoted(text: str) -> list[str]:
