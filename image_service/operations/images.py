@@ -36,7 +36,7 @@ def require_uuid(image_id: str) -> None:
 
 
 def check_attributes(service: Service, image: Image) -> None:
-    """Raise ``InvalidValue`` for a value that no image may have, ``LimitExceeded`` for too many properties or tags."""
+    """Raise ``InvalidValue`` for a value that no image may have."""
     if image.name is not None and len(image.name) > MAX_NAME:
         raise errors.InvalidValue(f"Image name too long: {len(image.name)}. It may have {MAX_NAME} characters.")
     _check_format("disk", image.disk_format, service.conf.image_format.disk_formats)
@@ -45,8 +45,6 @@ def check_attributes(service: Service, image: Image) -> None:
         raise errors.InvalidValue(f"The name of a property, and a tag, may have {MAX_NAME} characters.")
     if "" in image.properties:
         raise errors.InvalidValue("A property needs a name.")
-    quota.check_count(service.conf, "properties", len(image.properties))
-    quota.check_count(service.conf, "tags", len(image.tags))
 
 
 def _check_format(kind: str, value: str | None, allowed: list[str]) -> None:
@@ -87,6 +85,8 @@ async def create(service: Service, context: RequestContext, image: Image) -> Ima
     policy.require_visibility(context, image.visibility)
     policy.require_owner(context, image.owner)
     check_attributes(service, image)
+    quota.check_count(service.conf, "properties", len(image.properties))
+    quota.check_count(service.conf, "tags", len(image.tags))
     return await service.registry.create_image(replace(image, id=image.id or new_id()))
 
 
@@ -151,8 +151,8 @@ async def has_still(registry: Registry, image: Image) -> bool:
 async def change(service: Service, context: RequestContext, image: Image, wanted: Image) -> Image:
     """Make ``image`` (from :func:`to_change`) what ``wanted`` says; only what differs is written.
 
-    ``Forbidden`` for an owner or a visibility that the asker may not give; ``WrongStatus`` when what is said of the bytes
-    changes and an upload began or ended since ``image`` was read.
+    ``Forbidden`` for an owner or a visibility that the asker may not give; ``LimitExceeded`` for more properties or tags than
+    there may be; ``WrongStatus`` when what is said of the bytes changes and an upload began or ended since ``image`` was read.
     """
     if wanted.visibility is not image.visibility:
         policy.require_visibility(context, wanted.visibility)
@@ -162,7 +162,9 @@ async def change(service: Service, context: RequestContext, image: Image, wanted
     difference = _difference(image, wanted)
     if difference == ImageChange():
         return image
-    difference.most = {what: quota.most(service.conf, what) for what in ("properties", "tags")}
+    # Who adds nothing may change an image that has more than a quota which was lowered.
+    added = [what for what in ("properties", "tags") if set(getattr(wanted, what)).difference(getattr(image, what))]
+    difference.most = {what: quota.most(service.conf, what) for what in added}
     if not {"disk_format", "container_format"}.isdisjoint(difference.values) and image.status in lifecycle.READABLE:
         difference.values["virtual_size"] = virtual_size(wanted, wanted.size)
     same = {image.status} if _OF_THE_BYTES & difference.values.keys() else None

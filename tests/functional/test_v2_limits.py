@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from image_service.registry.database import DatabaseRegistry
+from image_service.registry.interface import ImageChange
 from tests.conftest import running
 from tests.functional.registries import PLACES
 from tests.functional.service import Service
@@ -63,6 +66,24 @@ def test_properties_are_counted_when_an_image_is_made_and_when_it_is_changed(lim
     assert show(limited, image["id"], A) == image
     # What counts is the end.
     assert patch(limited, image["id"], [add, remove], A).status == 200
+
+
+def test_what_is_over_a_lowered_quota_may_be_changed_but_not_get_more(limited: Service) -> None:
+    image_id = limited.image(headers=A)["id"]
+
+    async def fill() -> None:
+        registry = DatabaseRegistry(limited.database)
+        await registry.update_image(image_id, ImageChange(set_properties=dict.fromkeys("abc", "1"), tags=["a", "b", "c"]))
+        await registry.aclose()
+
+    asyncio.run(fill())
+    assert patch(limited, image_id, [{"op": "replace", "path": "/name", "value": "new"}], A).status == 200
+    assert patch(limited, image_id, [{"op": "replace", "path": "/a", "value": "2"}], A).status == 200
+    _refused(patch(limited, image_id, [{"op": "add", "path": "/d", "value": "1"}], A), "Attempted: 4, Maximum: 2")
+    _refused(
+        patch(limited, image_id, [{"op": "replace", "path": "/tags", "value": ["a", "b", "d"]}], A), "Attempted: 3, Maximum: 2"
+    )
+    assert patch(limited, image_id, [{"op": "remove", "path": "/a"}], A).status == 200
 
 
 def test_tags_are_counted_wherever_they_come_from(limited: Service) -> None:
