@@ -41,7 +41,7 @@ def parse(call: Call) -> ImageQuery:
         equal=equal,
         one_of=one_of,
         properties=properties,
-        tags=tuple(tag.strip() for tag in given.getall("tag", ())),
+        tags=tuple(dict.fromkeys(tag.strip() for tag in given.getall("tag", ()))),  # each costs a search
         size_min=integer("size_min", last["size_min"]) if "size_min" in last else None,
         size_max=integer("size_max", last["size_max"]) if "size_max" in last else None,
         times=tuple(times),
