@@ -169,6 +169,9 @@ def test_changing(url: str) -> None:
         await put({"status": "queued"}, 409, "bogus")
         assert (await put({"status": "queued"}, 200, "active"))["status"] == "queued"
         await put({"status": "bogus"}, 400)
+        # Answers have it in a header.
+        for checksum in ("x\r\nX-Evil: 1", 'a"', "ü", "a b"):
+            await put({"checksum": checksum}, 400)
         await put({"id": NOBODY}, 404)
         for body in (b"", b"{", b'{"foo": 1}'):
             assert (await client.ask("PUT", path, body)).status == 400

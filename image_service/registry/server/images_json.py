@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ from image_service.errors import InvalidValue
 from image_service.model import Image, Location, Status, Visibility
 from image_service.operations.images import require_uuid
 from image_service.registry.interface import ImageChange
+
+_ENTITY_TAG = re.compile(r"[!#-~]*")
 
 # -- out --
 
@@ -79,6 +82,14 @@ def _text(name: str, value: Any) -> str | None:
     return None if value is None else str(value)
 
 
+def _checksum(name: str, value: Any) -> str | None:
+    """Text that can stand in an ``ETag`` (RFC 9110 8.8.3): answers with the image have it there."""
+    text = _text(name, value)
+    if text is not None and not _ENTITY_TAG.fullmatch(text):
+        raise InvalidValue(f"{name} must be printable ASCII without quotation marks.")
+    return text
+
+
 def _number(name: str, value: Any) -> int | None:
     try:
         return None if value is None else integer(name, str(int(value)))
@@ -93,7 +104,8 @@ def _status(_name: str, value: Any) -> Status:
 
 
 _VALUES: dict[str, Callable[[str, Any], Any]] = {
-    **dict.fromkeys(("name", "owner", "disk_format", "container_format", "checksum"), _text),
+    **dict.fromkeys(("name", "owner", "disk_format", "container_format"), _text),
+    "checksum": _checksum,
     **dict.fromkeys(("size", "virtual_size"), _number),
     **dict.fromkeys(("min_disk", "min_ram"), lambda name, value: _number(name, 0 if value is None else value)),
     "protected": lambda _name, value: bool(value),
