@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from image_service.context import RequestContext
-from image_service.errors import Forbidden, InvalidValue, NotFound
+from image_service.errors import Duplicate, Forbidden, InvalidValue, NotFound
 from image_service.model import Image, Member, MemberStatus, Visibility
 from image_service.operations import policy, quota
 from image_service.operations.service import Service
@@ -86,8 +86,10 @@ async def put_v1(service: Service, context: RequestContext, image: Image, member
     check_member_id(member_id)
     if await service.registry.get_member(image.id, member_id) is None:
         member = Member(image.id, member_id, bool(can_share))
-        await service.registry.create_member(member, most=quota.most(service.conf, "members"))
-    elif can_share is not None:
+        with suppress(Duplicate):  # Another request was faster.
+            await service.registry.create_member(member, most=quota.most(service.conf, "members"))
+            return
+    if can_share is not None:
         await service.registry.update_member(image.id, member_id, can_share=can_share)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -55,6 +56,13 @@ def test_a_member_is_added_or_changed(service: Service, body: Any, new: bool, ol
         answer = service.ask("PUT", f"/v1/images/{image_id}/members/{member}", body)
         assert (answer.status, answer.body) == (204, b"")
     assert _members(service, image_id) == {"old": old, "new": new}
+
+
+def test_who_adds_a_member_together_with_others_has_added_it(service: Service) -> None:
+    path = f"/v1/images/{make(service)['id']}/members"
+    with ThreadPoolExecutor() as threads:
+        paths = [f"{path}/m{number}" for number in range(5) for _ in range(4)]
+        assert {answer.status for answer in threads.map(lambda each: service.ask("PUT", each), paths)} == {204}
 
 
 def test_a_put_of_all_replaces_them(service: Service) -> None:
