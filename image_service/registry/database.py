@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -33,7 +34,9 @@ def _in_threads(
     async def method(self: DatabaseRegistry, /, *arguments: P.args, **named: P.kwargs) -> T:
         threads, run = (self._writers, self._database.write) if writes else (self._readers, self._database.read)
         loop, now = asyncio.get_running_loop(), time.monotonic()
-        return await loop.run_in_executor(threads, run, lambda connection: work(connection, *arguments, **named), now)
+        # The context: what is logged in the thread has the request's id.
+        call = partial(copy_context().run, run, lambda connection: work(connection, *arguments, **named), now)
+        return await loop.run_in_executor(threads, call)
 
     return method
 

@@ -24,6 +24,7 @@ import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -129,7 +130,7 @@ class FilesystemStore(Store):
     async def run(self, call: Callable[..., T], *args: object, missing: errors.ImageServiceError | None = None) -> T:
         """Run a blocking ``call`` in the store's threads; its ``OSError`` becomes ``missing`` or the store error that fits."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, call, *args)
         except OSError as error:
             if missing is not None and isinstance(error, FileNotFoundError):
                 raise missing from error

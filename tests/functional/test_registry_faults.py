@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from image_service import config
+from image_service import config, log
 from image_service.errors import InvalidValue, NotFound, RegistryUnavailable
 from image_service.model import Image, Status, UploadKind, UploadLease, new_id
 from image_service.registry import engine
@@ -19,6 +20,7 @@ from image_service.registry.engine import Database
 from image_service.registry.interface import ImageChange, ImageQuery
 from tests.functional.registries import migrated
 from tests.mariadb import MariaDB, running_mariadb
+from tests.ports import free_port
 
 
 def test_a_killed_server_is_an_error_and_then_found_again(tmp_path: Path) -> None:
@@ -226,6 +228,26 @@ def test_many_open_a_new_file_at_once(tmp_path: Path) -> None:
         conf.set_override("connection", f"sqlite:///{tmp_path}/{number}.db", group="database")
         for database in asyncio.run(open_all()):
             database.close()
+
+
+def test_what_a_thread_logs_has_the_id_of_the_request(caplog: pytest.LogCaptureFixture) -> None:
+    ids: list[str] = []
+
+    def note(_record: logging.LogRecord) -> bool:
+        ids.append(log.request_id.get())
+        return True
+
+    caplog.handler.addFilter(note)
+
+    async def body() -> None:
+        log.request_id.set("req-1")
+        registry = DatabaseRegistry(f"mysql://glance@127.0.0.1:{free_port()}/glance")
+        with pytest.raises(RegistryUnavailable):
+            await registry.get_image(new_id())
+        await registry.aclose()
+
+    asyncio.run(body())
+    assert ids == ["req-1"]
 
 
 def test_an_undone_transaction_leaves_nothing(sqlite_file: Path) -> None:
