@@ -111,16 +111,18 @@ async def to_change(service: Service, context: RequestContext, image_id: str, *,
     return image
 
 
-async def require_marker(registry: Registry, context: RequestContext, marker: str | None, *, v1: bool = False) -> None:
-    """``InvalidValue`` for the marker of a list that the asker may not know of: to him it is not there.
+async def page(service: Service, context: RequestContext, query: ImageQuery, *, v1: bool = False) -> list[Image]:
+    """What ``query`` finds. ``InvalidValue`` for a marker that the asker may not know of: to him it is not there.
 
-    v1: a deleted image is a good one, for some lists have deleted ones.
+    v1: a deleted image is a good marker, for some lists have deleted ones.
     """
-    if marker is not None and not context.is_admin:
+    if query.marker is not None and not context.is_admin:
         try:
-            await policy.require_visible(context, await registry.get_image(marker, include_deleted=v1), registry, v1=v1)
+            marker = await service.registry.get_image(query.marker, include_deleted=v1)
+            await policy.require_visible(context, marker, service.registry, v1=v1)
         except errors.NotFound as error:
             raise errors.InvalidValue(error.message) from None
+    return await service.registry.list_images(query)
 
 
 async def pages(registry: Registry, query: ImageQuery) -> AsyncIterator[list[Image]]:

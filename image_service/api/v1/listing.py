@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Never
 
 from aiohttp import web
@@ -20,32 +20,24 @@ from image_service.registry.interface import ImageQuery, TimeFilter
 _TEXTS = ("name", "status", "container_format", "disk_format")
 _COUNTS = ("min_ram", "min_disk", "size_min", "size_max")
 _FLAGS = {"true": True, "1": True, "false": False, "0": False, "none": None}
+Parse = Callable[[Mapping[str, str], RequestContext, cfg.ConfigOpts], ImageQuery]
 HIDDEN_STATUSES = ("killed", "deleted", "pending_delete")
 
 
 async def index(call: Call) -> web.Response:
     """``GET /v1/images``: six keys each."""
-    return json_answer({"images": [headers.brief(image) for image in await _page(call)]}, charset="UTF-8")
+    return json_answer({"images": [headers.brief(image) for image in await page(call, parse)]}, charset="UTF-8")
 
 
 async def detail(call: Call) -> web.Response:
     """``GET /v1/images/detail``: eighteen keys each."""
-    return json_answer({"images": [headers.full(image) for image in await _page(call)]}, charset="UTF-8")
+    return json_answer({"images": [headers.full(image) for image in await page(call, parse)]}, charset="UTF-8")
 
 
-async def _page(call: Call) -> list[Image]:
-    return await page(call, parse(given_by(call), call.context, call.conf))
-
-
-def given_by(call: Call) -> dict[str, str]:
-    """The parameters of the request; of a repeated name the last counts."""
-    return dict(call.request.query.items())
-
-
-async def page(call: Call, query: ImageQuery) -> list[Image]:
-    """What ``query`` finds. ``InvalidValue`` for a marker that the asker may not know of."""
-    await images.require_marker(call.registry, call.context, query.marker, v1=True)
-    return await call.registry.list_images(query)
+async def page(call: Call, parse: Parse) -> list[Image]:
+    """What the request asks for, as ``parse`` reads it; of a parameter that is given twice the last counts."""
+    query = parse(dict(call.request.query.items()), call.context, call.conf)
+    return await images.page(call.service, call.context, query, v1=True)
 
 
 async def no_head(_call: Call) -> Never:

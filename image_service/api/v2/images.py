@@ -24,8 +24,7 @@ async def index(call: Call) -> web.Response:
     """``GET /v2/images``: a page, with links to the first and, when it is full, the next one."""
     policy.require_reader(call.context)
     asked = query.parse(call)
-    await images.require_marker(call.registry, call.context, asked.marker)
-    page = await call.registry.list_images(asked)
+    page = await images.page(call.service, call.context, asked)
     answer: dict[str, Any] = {
         "images": [wire.image(call, image) for image in page],
         "first": _link(call, None),

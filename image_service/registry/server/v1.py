@@ -32,16 +32,12 @@ from image_service.registry.server.internal import LARGEST
 
 async def index(call: Call) -> web.Response:
     """``GET /images``: six keys each."""
-    return json_answer({"images": [form.brief(image) for image in await _page(call)]}, charset="UTF-8")
+    return json_answer({"images": [form.brief(image) for image in await listing.page(call, parse)]}, charset="UTF-8")
 
 
 async def detail(call: Call) -> web.Response:
     """``GET /images/detail``: twenty keys each."""
-    return json_answer({"images": [form.full(image) for image in await _page(call)]}, charset="UTF-8")
-
-
-async def _page(call: Call) -> list[Image]:
-    return await listing.page(call, parse(listing.given_by(call), call.context, call.conf))
+    return json_answer({"images": [form.full(image) for image in await listing.page(call, parse)]}, charset="UTF-8")
 
 
 async def show(call: Call) -> web.Response:
