@@ -42,7 +42,7 @@ async def detail(call: Call) -> web.Response:
 
 async def show(call: Call) -> web.Response:
     """``GET /images/{id}``; an administrator sees deleted ones, too."""
-    return _answer(await _visible(call, deleted=call.context.is_admin))
+    return _answer(await _visible(call))
 
 
 async def create(call: Call) -> web.Response:
@@ -63,9 +63,7 @@ async def update(call: Call) -> web.Response:
     image_id, change = form.read(body)
     if image_id not in (None, call.params["image_id"]):
         raise NotFound("Image not found")
-    # The scrubber of an old Glance moves the status of images that it has deleted.
-    deleted = call.context.is_admin
-    image = await _mine(call, deleted=deleted)
+    image = await _mine(call)
     change.purge_properties = call.request.headers.get("X-Glance-Registry-Purge-Props") == "true"
     policy.require_own_files(call.context, image.id, [location.url for location in change.locations or ()])
     if not call.context.is_admin:
@@ -73,7 +71,8 @@ async def update(call: Call) -> web.Response:
     if change.values.get("visibility") is Visibility.SHARED and image.visibility is not Visibility.PUBLIC:
         del change.values["visibility"]  # Not public takes back public, and says nothing to the others.
     try:
-        state = form.from_state(body)
+        # The scrubber of an old Glance moves the status of images that it has deleted.
+        state, deleted = form.from_state(body), call.context.is_admin
         return _answer(await call.registry.update_image(image.id, change, from_status=state, include_deleted=deleted))
     except WrongStatus:
         raise Conflict("Image operation conflicts") from None
@@ -81,7 +80,7 @@ async def update(call: Call) -> web.Response:
 
 async def delete(call: Call) -> web.Response:
     """``DELETE /images/{id}``: the row stays, with its status; an administrator may do it again."""
-    image = await _mine(call, deleted=call.context.is_admin)
+    image = await _mine(call)
     return _answer(await call.registry.delete_image(image.id))
 
 
@@ -89,16 +88,18 @@ def _answer(image: Image) -> web.Response:
     return json_answer({"image": form.full(image)}, charset="UTF-8")
 
 
-async def _visible(call: Call, *, deleted: bool) -> Image:
-    """Unlike API v1: also an image whose status is deleted and whose row is not yet, for its owner is about to delete that."""
-    image = await call.registry.get_image(call.params["image_id"], include_deleted=deleted)
+async def _visible(call: Call) -> Image:
+    """Unlike API v1: also an image whose status is deleted and whose row is not yet, for its owner is about to delete that. An
+    administrator sees deleted ones, too.
+    """
+    image = await call.registry.get_image(call.params["image_id"], include_deleted=call.context.is_admin)
     await policy.require_visible(call.context, image, call.registry, v1=True)
     return image
 
 
-async def _mine(call: Call, *, deleted: bool) -> Image:
+async def _mine(call: Call) -> Image:
     """An image that the asker may change: of another, a public one is 403 and any other 404."""
-    image = await _visible(call, deleted=deleted)
+    image = await _visible(call)
     policy.require_change(call.context, image, v1=True)
     return image
 
