@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -209,7 +209,7 @@ async def delete(service: Service, image: Image) -> Image:
     try:
         if not later:
             return await remove(service.registry, service.stores, image)
-        await _move(service, image, target, {image.status})
+        await _move(service, image, target)
         return await service.registry.delete_image(image.id)
     except errors.WrongStatus:
         return await delete(service, await service.registry.get_image(image.id, include_deleted=True))
@@ -245,8 +245,8 @@ async def remove(registry: Registry, stores: Stores, image: Image) -> Image:
     return await registry.delete_image(image.id)
 
 
-async def _move(service: Service, image: Image, target: Status, sources: Collection[Status]) -> Image:
-    return await service.registry.update_image(image.id, ImageChange({"status": target}), from_status=sources)
+async def _move(service: Service, image: Image, target: Status) -> Image:
+    return await service.registry.update_image(image.id, ImageChange({"status": target}), from_status={image.status})
 
 
 def require_known_places(stores: Stores, image: Image) -> None:
@@ -266,7 +266,7 @@ async def set_deactivated(service: Service, image: Image, deactivated: bool) -> 
     verb = "deactivate" if deactivated else "reactivate"
     if image.status is not source:
         raise errors.Forbidden(f"Not allowed to {verb} image in status '{image.status}'.")
-    await _move(service, image, target, {source})
+    await _move(service, image, target)
 
 
 async def add_tag(service: Service, image: Image, tag: str) -> None:

@@ -23,11 +23,6 @@ MOVES: dict[Status, frozenset[Status]] = {
 READABLE = frozenset({Status.ACTIVE, Status.DEACTIVATED})
 
 
-def sources(target: Status) -> frozenset[Status]:
-    """The statuses from which ``target`` can be reached: the ``from_status`` of a compare-and-set."""
-    return frozenset(status for status, targets in MOVES.items() if target in targets)
-
-
 def require(status: Status, target: Status) -> None:
     """Raise ``WrongStatus`` unless an image may go from ``status`` to ``target``."""
     if target not in MOVES[status]:

@@ -68,7 +68,7 @@ async def begin(service: Service, image: Image, kind: UploadKind, store: Store) 
     lifecycle.require(image.status, Status.SAVING)
     lease = UploadLease(image.id, new_id(), kind, store.name)
     faults.point("upload.before-lease")
-    await service.registry.begin_upload(lease, from_status=lifecycle.sources(Status.SAVING))
+    await service.registry.begin_upload(lease, from_status={image.status})
     faults.point("upload.after-lease")
     return lease
 

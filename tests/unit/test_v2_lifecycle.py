@@ -27,9 +27,7 @@ MOVES = {
 @pytest.mark.parametrize("source", list(Status))
 @pytest.mark.parametrize("target", list(Status))
 def test_only_the_moves_of_the_table_are_legal(source: Status, target: Status) -> None:
-    legal = target in MOVES[source].split()
-    assert (source in lifecycle.sources(target)) is legal
-    if legal:
+    if target in MOVES[source].split():
         lifecycle.require(source, target)
     else:
         with pytest.raises(WrongStatus, match=f"Image status transition from {source} to {target} is not allowed"):
@@ -37,7 +35,8 @@ def test_only_the_moves_of_the_table_are_legal(source: Status, target: Status) -
 
 
 def test_every_status_can_be_left_for_deleted() -> None:
-    assert lifecycle.sources(Status.DELETED) == frozenset(Status) - {Status.DELETED}
+    for status in frozenset(Status) - {Status.DELETED}:
+        lifecycle.require(status, Status.DELETED)
 
 
 @pytest.mark.parametrize(("kind", "status"), [(UploadKind.V1, Status.KILLED), (UploadKind.V2, Status.QUEUED)])
