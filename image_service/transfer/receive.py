@@ -56,25 +56,17 @@ async def receive(source: AsyncIterator[bytes], writer: StoreWriter | None, *, a
     Raises what the source and the writer raise, and ``LimitExceeded`` over ``cap`` bytes; the threads are quiet then. Memory:
     three turns and one chunk of the source, whatever the size. ``ValueError`` for an algorithm that hashlib does not have.
     """
-    pipeline = _Pipeline(writer, algorithm)
+    pipeline, arrived = _Pipeline(writer, algorithm), 0
     try:
-        async for chunk in source if cap is None else capped(source, cap):
+        async for chunk in source:
+            arrived += len(chunk)
+            if cap is not None and arrived > cap:
+                sentence = f"The image is larger than the {cap} bytes that it may have: the size cap or a quota is in the way."
+                raise LimitExceeded(sentence)
             await pipeline.take(chunk)
         return await pipeline.finish()
     finally:
         await pipeline.quiet()
-
-
-async def capped(source: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
-    """Pass ``source`` on; ``LimitExceeded`` in place of the chunk that leads over ``limit`` bytes, whatever a header said."""
-    left = limit
-    async for chunk in source:
-        left -= len(chunk)
-        if left < 0:
-            raise LimitExceeded(
-                f"The image is larger than the {limit} bytes that it may have: the size cap or a quota is in the way."
-            )
-        yield chunk
 
 
 class _Pipeline:
