@@ -45,11 +45,7 @@ _reading, _writing = _in_threads, partial(_in_threads, writes=True)
 
 
 class DatabaseRegistry(Registry):
-    """See :class:`Registry` for what each method promises.
-
-    ``database`` may be the URL of one (``[database] connection``). No connection is made before the first call. ``ValueError``
-    for an URL of an unknown kind.
-    """
+    """See :class:`Registry` for what each method promises. No connection is made before the first call."""
 
     create_image = _writing(writes.create_image)
     get_image = _reading(queries.find_image)
@@ -72,11 +68,11 @@ class DatabaseRegistry(Registry):
     storage_used = _reading(queries.storage_used)
     check = _reading(schema.require_fit)
 
-    def __init__(self, database: Database | str) -> None:
-        self._database = Database(database) if isinstance(database, str) else database
-        threads = max(2, self._database.most_connections)
-        writers = 1 if self._database.is_sqlite else threads // 2
-        readers = min(_SQLITE_READERS, threads - 1) if self._database.is_sqlite else threads - writers
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        threads = max(2, database.most_connections)
+        writers = 1 if database.is_sqlite else threads // 2
+        readers = min(_SQLITE_READERS, threads - 1) if database.is_sqlite else threads - writers
         self._readers = ThreadPoolExecutor(readers, "registry-read")
         self._writers = ThreadPoolExecutor(writers, "registry-write")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from image_service.model import Image, Location, Status, UploadKind, UploadLease, new_id
 from image_service.registry.database import DatabaseRegistry
+from image_service.registry.engine import Database
 from image_service.registry.interface import ImageChange
 from image_service.store.filesystem import FilesystemStore
 from image_service.store.interface import StoreWriter
@@ -45,7 +46,7 @@ class House:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Rooms]:
-        registry = DatabaseRegistry(self.url)
+        registry = DatabaseRegistry(Database(self.url))
         store = FilesystemStore("file", [(self.images, 0)])
         try:
             yield Rooms(registry, Stores([store], "file"), store)

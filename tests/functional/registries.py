@@ -36,7 +36,7 @@ class Place:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Registry]:
         """The registry, for the running loop."""
-        registry = DatabaseRegistry(self.url)
+        registry = DatabaseRegistry(Database(self.url))
         if not self.kind.startswith("remote"):
             try:
                 yield registry

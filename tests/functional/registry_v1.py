@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 
 from image_service.registry.database import DatabaseRegistry
+from image_service.registry.engine import Database
 from tests.functional.registries import served
 
 NOBODY = "11111111-2222-3333-4444-555555555555"
@@ -58,7 +59,7 @@ def run(url: str, test: Test, flavor: str = "") -> None:
     """``test`` against an empty registry on ``url``."""
 
     async def body() -> None:
-        async with served(DatabaseRegistry(url), flavor) as address, aiohttp.ClientSession() as session:
+        async with served(DatabaseRegistry(Database(url)), flavor) as address, aiohttp.ClientSession() as session:
             await test(Client(session, address))
 
     asyncio.run(body())

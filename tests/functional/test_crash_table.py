@@ -22,6 +22,7 @@ import pytest
 from image_service import faults
 from image_service.model import Image, Status
 from image_service.registry.database import DatabaseRegistry
+from image_service.registry.engine import Database
 from image_service.registry.interface import ImageQuery
 from tests.functional.registries import migrated
 from tests.functional.running import eventually
@@ -60,7 +61,7 @@ def images(service: Service) -> dict[str, Image]:
     """Everything the registry knows, deleted ones too."""
 
     async def look() -> list[Image]:
-        registry = DatabaseRegistry(service.database)
+        registry = DatabaseRegistry(Database(service.database))
         try:
             return await registry.list_images(ImageQuery(deleted=None))
         finally:

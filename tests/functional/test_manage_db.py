@@ -207,7 +207,7 @@ def test_a_process_runs_on_its_schema_and_on_the_next_expanded_one(url: str, app
     database.close()
 
     async def check() -> None:
-        registry = DatabaseRegistry(url)
+        registry = DatabaseRegistry(Database(url))
         try:
             await registry.check()
         finally:
@@ -225,7 +225,7 @@ def test_purge_erases_and_keeps_the_id(manage: Manage, url: str) -> None:
     old, fresh, pending = new_id(), new_id(), new_id()
 
     async def fill() -> None:
-        registry = DatabaseRegistry(url)
+        registry = DatabaseRegistry(Database(url))
         for image_id in (old, fresh, pending):
             status = Status.PENDING_DELETE if image_id == pending else Status.DELETED
             await registry.create_image(Image(id=image_id, name="secret plan", owner="p", status=status, size=3))
@@ -243,7 +243,7 @@ def test_purge_erases_and_keeps_the_id(manage: Manage, url: str) -> None:
     assert second.stdout.startswith("1 deleted")
 
     async def look() -> None:
-        registry = DatabaseRegistry(url)
+        registry = DatabaseRegistry(Database(url))
         for image_id, name in ((old, None), (fresh, None), (pending, "secret plan")):
             image = await registry.get_image(image_id, include_deleted=True)
             assert (image.name, image.deleted) == (name, True)

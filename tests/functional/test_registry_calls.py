@@ -15,6 +15,7 @@ from image_service.errors import NotFound, RegistryUnavailable
 from image_service.model import Image, Status, Visibility, new_id
 from image_service.registry.client import RemoteRegistry
 from image_service.registry.database import DatabaseRegistry
+from image_service.registry.engine import Database
 from image_service.registry.interface import ImageQuery
 from tests.functional.registries import SECRET, migrated, served
 from tests.functional.registry_v1 import NOBODY, Client, run
@@ -135,7 +136,7 @@ def test_a_read_that_broke_is_asked_again_and_a_write_is_not(url: str) -> None:
     seen: list[bytes] = []
 
     async def body() -> None:
-        async with served(DatabaseRegistry(url)) as address:
+        async with served(DatabaseRegistry(Database(url))) as address:
             port = int(address.rpartition(":")[2])
 
             async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

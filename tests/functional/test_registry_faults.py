@@ -25,7 +25,7 @@ from tests.ports import free_port
 
 def test_a_killed_server_is_an_error_and_then_found_again(tmp_path: Path) -> None:
     async def body(server: MariaDB, url: str) -> None:
-        registry = DatabaseRegistry(url)
+        registry = DatabaseRegistry(Database(url))
         ids = [(await registry.create_image(Image(id=new_id()))).id for _ in range(5)]
         # Several connections in the pool, all of which will be dead.
         await asyncio.gather(*[registry.get_image(image_id) for image_id in ids * 4])
@@ -64,7 +64,7 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
                 enough.set()
 
     async def body(server: MariaDB, url: str) -> None:
-        registry = DatabaseRegistry(url)
+        registry = DatabaseRegistry(Database(url))
         answered: list[str] = []
         asked: list[str] = []
         writers = [asyncio.create_task(write(registry, answered, asked)) for _ in range(4)]
@@ -161,7 +161,7 @@ def test_a_writer_waits_for_another_process_and_readers_do_not(sqlite_file: Path
     held, release = threading.Event(), threading.Event()
 
     async def body() -> None:
-        registry = DatabaseRegistry(f"sqlite:///{sqlite_file}")
+        registry = DatabaseRegistry(Database(f"sqlite:///{sqlite_file}"))
         image = await registry.create_image(Image(id=new_id()))
         holder = threading.Thread(target=_hold, args=(sqlite_file, held, release))
         holder.start()
@@ -190,7 +190,7 @@ def test_a_lock_that_is_never_given_back_is_unavailable(sqlite_file: Path, monke
     held.wait(30)
 
     async def body() -> None:
-        registry = DatabaseRegistry(f"sqlite:///{sqlite_file}")
+        registry = DatabaseRegistry(Database(f"sqlite:///{sqlite_file}"))
         calls = [registry.create_image(Image(id=new_id())) for _ in range(6)]
         refused = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(one) for one in refused} == {RegistryUnavailable}
@@ -207,7 +207,7 @@ def test_a_lock_that_is_never_given_back_is_unavailable(sqlite_file: Path, monke
 
 def test_a_database_without_tables_says_what_to_run(tmp_path: Path, mariadb: MariaDB) -> None:
     async def body(url: str) -> None:
-        registry = DatabaseRegistry(url)
+        registry = DatabaseRegistry(Database(url))
         for call in (registry.get_image("x"), registry.create_image(Image(id=new_id())), registry.check()):
             with pytest.raises(RegistryUnavailable, match="image-manage db sync"):
                 await call
@@ -241,7 +241,7 @@ def test_what_a_thread_logs_has_the_id_of_the_request(caplog: pytest.LogCaptureF
 
     async def body() -> None:
         log.request_id.set("req-1")
-        registry = DatabaseRegistry(f"mysql://glance@127.0.0.1:{free_port()}/glance")
+        registry = DatabaseRegistry(Database(f"mysql://glance@127.0.0.1:{free_port()}/glance"))
         with pytest.raises(RegistryUnavailable):
             await registry.get_image(new_id())
         await registry.aclose()
@@ -252,7 +252,7 @@ def test_what_a_thread_logs_has_the_id_of_the_request(caplog: pytest.LogCaptureF
 
 def test_an_undone_transaction_leaves_nothing(sqlite_file: Path) -> None:
     async def body() -> None:
-        registry = DatabaseRegistry(f"sqlite:///{sqlite_file}")
+        registry = DatabaseRegistry(Database(f"sqlite:///{sqlite_file}"))
         image = await registry.create_image(Image(id=new_id(), properties={"a": "1"}))
         bad = ImageChange(values={"name": "new"}, set_properties={"a": "2", "b": "x" * 70000})
         with pytest.raises(InvalidValue):

@@ -76,7 +76,7 @@ def test_members_who_answer_or_leave_while_members_are_replaced(mariadb: MariaDB
     database = Database(url)
 
     async def body() -> None:
-        registry = DatabaseRegistry(url)
+        registry = DatabaseRegistry(Database(url))
         [image_id] = await add(registry)
         for name in ("leaves", "answers"):
             await registry.create_member(Member(image_id, name))

@@ -118,7 +118,7 @@ def _begin_many(url: str, image_id: str, count: int, ready: object, outcomes: ob
     """In a process of its own: ``count`` uploads at once to one image."""
 
     async def body() -> list[str]:
-        registry = DatabaseRegistry(url)
+        registry = DatabaseRegistry(Database(url))
         await registry.check()
         ready.wait()  # type: ignore[attr-defined]
         calls = [registry.begin_upload(lease_of(image_id), from_status=[Status.QUEUED]) for _ in range(count)]

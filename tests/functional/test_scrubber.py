@@ -18,6 +18,7 @@ from image_service.operations.service import Service
 from image_service.operations.sweep import reconcile
 from image_service.operations.verify import verify
 from image_service.registry.database import DatabaseRegistry
+from image_service.registry.engine import Database
 from image_service.registry.interface import ImageChange, ImageQuery
 from tests.functional.house import DATA, House, Rooms, litter
 from tests.functional.running import eventually
@@ -53,7 +54,7 @@ def test_an_image_that_is_deleted_meanwhile_is_not_lost(house: House) -> None:
             async def list_images(self, query: ImageQuery) -> list[Image]:
                 return [read_before] if query.marker is None and query.equal == {"status": "active"} else []
 
-        registry = Before(house.url)
+        registry = Before(Database(house.url))
         assert [verdict async for verdict in verify(registry, rooms.stores)] == []
         assert (await reconcile(registry, rooms.stores, 0, dry_run=True)).lost == {}
         service = Service(config.load("glance-api", [], []), registry, rooms.stores)

@@ -9,6 +9,7 @@ import pytest
 
 from image_service.model import Image, Location, Status, Visibility, new_id
 from image_service.registry.database import DatabaseRegistry
+from image_service.registry.engine import Database
 from tests.conftest import running
 from tests.functional.service import Service
 from tests.functional.v2 import ADMIN, SERVICE, A, C, download, patch, show, upload
@@ -216,7 +217,7 @@ def test_an_image_in_a_store_that_is_not_configured_any_more(named: Service) -> 
     image = Image(new_id(), Status.ACTIVE, Visibility.PUBLIC, name="old", size=5, locations=[Location("rbd://pool/image")])
 
     async def put() -> None:
-        registry = DatabaseRegistry(named.database)
+        registry = DatabaseRegistry(Database(named.database))
         await registry.create_image(image)
         await registry.aclose()
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from image_service.registry.database import DatabaseRegistry
+from image_service.registry.engine import Database
 from image_service.registry.interface import ImageChange
 from tests.conftest import running
 from tests.functional.registries import PLACES
@@ -72,7 +73,7 @@ def test_what_is_over_a_lowered_quota_may_be_changed_but_not_get_more(limited: S
     image_id = limited.image(headers=A)["id"]
 
     async def fill() -> None:
-        registry = DatabaseRegistry(limited.database)
+        registry = DatabaseRegistry(Database(limited.database))
         await registry.update_image(image_id, ImageChange(set_properties=dict.fromkeys("abc", "1"), tags=["a", "b", "c"]))
         await registry.aclose()
 
