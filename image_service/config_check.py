@@ -87,11 +87,6 @@ def close_to(word: str, words: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(word, sorted(words), n=1, cutoff=0.7)
 
 
-def nearest(word: str, words: Iterable[str]) -> str:
-    """`` (did you mean X?)`` or nothing."""
-    return "".join(f" (did you mean {near}?)" for near in close_to(word, words))
-
-
 def require_valid(conf: cfg.ConfigOpts) -> None:
     """Raise ``cfg.Error`` for a value that is not allowed: oslo.config itself looks at a value only when it is asked for."""
     for name in conf:

@@ -178,7 +178,8 @@ def _formats(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     for option, known in (("disk_formats", config.DISK_FORMATS), ("container_formats", config.CONTAINER_FORMATS)):
         for word in getattr(conf.image_format, option):
             if word not in known:
-                yield _warning(f"[image_format] {option}: {word} is none of Glance's formats{config_check.nearest(word, known)}")
+                hint = "".join(f" (did you mean {near}?)" for near in config_check.close_to(word, known))
+                yield _warning(f"[image_format] {option}: {word} is none of Glance's formats{hint}")
 
 
 def _api(conf: cfg.ConfigOpts) -> Iterator[Finding]:
