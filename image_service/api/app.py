@@ -59,7 +59,7 @@ def make_api_app(conf: cfg.ConfigOpts, registry: Registry, stores: Stores) -> we
             sweeper = asyncio.create_task(_sweep(service), name="sweep")
             yield
             sweeper.cancel()
-            await service.drain()
+            await asyncio.gather(*service.background, return_exceptions=True)
 
     app = ImageApi(service).application()
     app.cleanup_ctx.append(lifetime)

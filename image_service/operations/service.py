@@ -40,8 +40,3 @@ class Service:
         self.background.add(task)
         task.add_done_callback(self.background.discard)
         return task
-
-    async def drain(self) -> None:
-        """Wait for background work to end."""
-        if self.background:
-            await asyncio.wait(self.background)
