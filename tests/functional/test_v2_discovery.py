@@ -11,6 +11,7 @@ from image_service.model import Image, Location, Status, Visibility, new_id
 from image_service.registry.database import DatabaseRegistry
 from image_service.registry.engine import Database
 from tests.conftest import running
+from tests.functional import v1
 from tests.functional.service import Service
 from tests.functional.v2 import ADMIN, SERVICE, A, C, download, patch, show, upload
 
@@ -108,6 +109,12 @@ def test_where_the_data_are_is_told_where_the_configuration_says_so(named: Servi
     assert image["direct_url"].startswith("file:///")
     assert image["direct_url"].endswith(f"/fast/{image['id']}")
     assert "direct_url" not in named.image(headers=A)
+
+
+def test_a_property_of_api_v1_does_not_speak_for_the_service(embedded: Service) -> None:
+    made = v1.make(embedded, property_direct_url="file:///etc/passwd", property_locations="x", property_os_distro="debian")
+    found = show(embedded, made["id"])
+    assert (found.get("direct_url"), found.get("locations"), found["os_distro"]) == (None, None, "debian")
 
 
 def test_the_public_endpoint_is_in_every_link(named: Service) -> None:

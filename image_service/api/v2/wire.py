@@ -13,7 +13,7 @@ from image_service.errors import Forbidden
 from image_service.model import Image, Member, Visibility
 
 RESERVED = frozenset({"location", "deleted", "deleted_at", "locations"})
-
+_OWN = RESERVED | READ_ONLY
 
 _SHOWN = (
     "id", "name", "status", "visibility", "protected", "os_hidden", "owner", "size", "virtual_size", "checksum", "os_hash_algo",
@@ -24,9 +24,12 @@ _shown, _member_shown = attrgetter(*_SHOWN), attrgetter(*_MEMBER_SHOWN)
 
 
 def image(call: Call, image: Image) -> dict[str, Any]:
-    """The object of one image; custom properties stand first, at top level."""
+    """The object of one image; custom properties stand first, at top level. Those that API v1 took and whose names are the
+    service's own are left out: they would look as if it said so.
+    """
     address = f"/v2/images/{image.id}"
-    shown: dict[str, Any] = image.properties | dict(zip(_SHOWN, _shown(image), strict=True))
+    shown: dict[str, Any] = {name: value for name, value in image.properties.items() if name not in _OWN}
+    shown |= dict(zip(_SHOWN, _shown(image), strict=True))
     shown |= {"self": address, "file": f"{address}/file", "schema": "/v2/schemas/image"}
     if image.locations:
         if call.conf.show_image_direct_url:
