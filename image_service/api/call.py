@@ -57,7 +57,7 @@ def endpoint(request: web.Request, conf: cfg.ConfigOpts) -> str:
     if conf.oslo_middleware.enable_proxy_headers_parsing:
         scheme = request.headers.get("X-Forwarded-Proto", scheme)
         host = request.headers.get("X-Forwarded-Host", host)
-    return f"{scheme}://{host}"
+    return f"{scheme}://{host}".encode(errors="replace").decode()  # Bytes that are no UTF-8 fit into no answer.
 
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse | None]]
