@@ -258,10 +258,11 @@ class FilesystemStore(Store):
 
     def _check(self) -> None:
         for folder, _ in self.datadirs:
-            if not folder.is_dir():
-                raise errors.StoreUnavailable(f"Store {self.name}: folder {folder} is missing. Make it, owned by the service.")
             if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-                raise errors.StoreUnavailable(f"Store {self.name}: we may not write into {folder}. Check owner and mode.")
+                LOG.error("store %s: folder %s is missing, or we may not write into it: check owner and mode", self.name, folder)
+                raise errors.StoreUnavailable(
+                    "A folder of the store is missing, or we may not write into it; the log says which."
+                )
 
     def details(self) -> dict[str, object]:
         """See :meth:`Store.details`."""

@@ -242,7 +242,9 @@ def test_health_is_told_without_a_password(asking: Running) -> None:
     status, _, body = asking.ask("GET", "/readiness")
     assert (status, json.loads(body)["ready"]) == (503, False)
     assert json.loads(body)["checks"]["registry"] == "ok"
-    assert json.loads(body)["checks"]["store:file"] != "ok"
+    assert "missing" in json.loads(body)["checks"]["store:file"]
+    assert str(asking.folder).encode() not in body, "whoever asks is not told how the disk is laid out"
+    eventually(lambda: f"{asking.folder}/images is missing" in asking.log, "the log says which")
 
 
 @pytest.mark.parametrize(
