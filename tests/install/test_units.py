@@ -64,6 +64,24 @@ def test_services_notify_and_are_accounted_for(server: Server) -> None:
 
 
 @pytest.mark.on("image_api")
+def test_no_image_is_written_below_a_mount_that_is_not_there_yet(server: Server) -> None:
+    for unit in ("image-api.service", "image-scrubber.service"):
+        mounts = server.host.check_output(f"systemctl show {unit} --property=RequiresMountsFor --value")
+        assert "/var/lib/glance/images" in mounts.split(), unit
+
+
+@pytest.mark.on("image_api")
+def test_a_restart_that_an_interrupted_run_owed_is_known_after_a_reload(server: Server) -> None:
+    """Systemd knows the unit file already, and the process has read its configuration since."""
+    server.host.check_output("sleep 2; touch /etc/systemd/system/image-api.service && systemctl daemon-reload; sleep 2")
+    server.host.check_output("systemctl reload image-api")
+    owed = server.host.check_output("/opt/image-service/bin/changed-since-start image-api /opt/image-service/current")
+    server.host.check_output("systemctl restart image-api")
+    assert owed == "the unit file of image-api"
+    assert server.host.check_output("/opt/image-service/bin/changed-since-start image-api") == ""
+
+
+@pytest.mark.on("image_api")
 def test_the_scrubber_works_when_its_time_comes(server: Server) -> None:
     if server.host.run("systemctl is-enabled image-scrubber.timer").rc != 0:
         pytest.skip("another host runs the scrubber")
