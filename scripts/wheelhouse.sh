@@ -83,7 +83,7 @@ own=$(basename "$wheels"/image_service-*.whl)
   cat requirements/runtime.txt
   printf 'image_service==%s \\\n    --hash=sha256:%s\n' "$version" "$(sha256sum "$wheels/$own" | cut -d ' ' -f 1)"
 } > "$wheels/requirements.txt"
-tar -C "$work" --sort=name --mtime='2000-01-01 00:00Z' --owner=0 --group=0 --numeric-owner -c "$name" | gzip -n > "$archive.part"
-mv "$archive.part" "$archive"
+tar -C "$work" --sort=name --mtime='2000-01-01 00:00Z' --owner=0 --group=0 --numeric-owner -c "$name" | gzip -n > "$archive.part.$$"
+mv "$archive.part.$$" "$archive"
 printf '%s\n' "$kinds" > "$archive.pythons"
 echo "built $name"
