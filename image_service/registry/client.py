@@ -125,8 +125,9 @@ class RemoteRegistry(Registry):
                 attempt += 1
 
     async def _ask(self, name: str, body: bytes) -> Any:
+        shown = self._secret
         status, answer = await self._post(name, body)
-        if status == 401 and self._take_new_secret():
+        if status == 401 and self._has_other_secret(shown):
             status, answer = await self._post(name, body)
         if status == 200:
             return wire.CALLS[name].result(answer)
@@ -140,15 +141,15 @@ class RemoteRegistry(Registry):
         async with self._session.post(f"{self._address}/internal/{name}", data=body, headers=headers) as response:
             return response.status, await response.read()
 
-    def _take_new_secret(self) -> bool:
-        """Is there another secret by now? An upload may outlive many of them in a worker that a reload has retired."""
+    def _has_other_secret(self, shown: str) -> bool:
+        """Is there another secret than the one that was ``shown``, or has another call taken it already? An upload may outlive
+        many of them in a worker that a reload has retired.
+        """
         try:
-            found = read_secret(self._secret_file) if self._secret_file else self._secret
+            self._secret = read_secret(self._secret_file) if self._secret_file else self._secret
         except cfg.Error as error:
             LOG.error("%s", error)
-            return False
-        old, self._secret = self._secret, found
-        return found != old
+        return self._secret != shown
 
     async def aclose(self) -> None:
         await self._session.close()

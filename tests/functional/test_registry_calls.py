@@ -77,6 +77,19 @@ def test_a_new_secret_is_taken_from_its_file(url: str, tmp_path: Path) -> None:
     run(url, test)
 
 
+def test_all_calls_that_were_on_their_way_take_the_new_secret(url: str, tmp_path: Path) -> None:
+    async def test(client: Client) -> None:
+        file = tmp_path / "secret"
+        file.touch(0o600)
+        file.write_text(SECRET)
+        registry = RemoteRegistry(client.address, "00" * 32, secret_file=str(file))
+        answers = await asyncio.gather(*[registry.get_image(NOBODY) for _ in range(8)], return_exceptions=True)
+        assert {type(answer) for answer in answers} == {NotFound}
+        await registry.aclose()
+
+    run(url, test)
+
+
 def test_a_host_that_is_gone_is_given_up_long_before_a_slow_answer(url: str) -> None:
     async def test(client: Client) -> None:
         registry = RemoteRegistry(client.address, SECRET)
