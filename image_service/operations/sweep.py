@@ -63,9 +63,9 @@ async def sweep_dead_uploads(
 async def let_renew(registry: Registry, lease_seconds: float) -> datetime:
     """Wait until everybody alive can have renewed his lease: the registry may have been away, for longer than one lasts.
 
-    Until when that holds, by the registry's clock: it may go away again, and a claim that waits for it would come before them; or
-    the clock is set, and all of them look dead.
-    Where there is no lease it never does.
+    Returned is the moment, by the registry's clock, after which nothing may be claimed any more. Whatever is held up or set after
+    the wait (the registry is away again, or its clock is moved forward) would make leases look silent whose holders live.
+    Without any lease that moment has passed: there was nobody to wait for, and nothing is claimed.
     """
     if not await registry.live_uploads():
         return datetime.min
