@@ -62,7 +62,7 @@ def test_each_playbook_is_documented(documents: str) -> None:
 def test_each_variable_of_a_playbook_is_documented(documents: str) -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in [*PLAYBOOKS, *(ROOT / "playbooks").glob("*/*.yml")])
     names = set(re.findall(r"\bimage_(?:backup|restore|rotate|uninstall|upgrade)\w*", text))
-    made = {"image_backup_path", "image_backup_store", "image_backup_parts"}
+    made = {"image_backup_path", "image_backup_store", "image_backup_parts", *re.findall(r"\bregister: (\w+)", text)}
     assert names
     assert sorted(name for name in names - made if name not in documents) == []
 
