@@ -202,6 +202,14 @@ def test_a_host_that_is_no_text_is_answered_like_others(embedded: Service) -> No
         assert connection.recv(1000).startswith(b"HTTP/1.1 300 ")
 
 
+@pytest.mark.parametrize("accept", ["text/html", "application/json", "text/plain"])
+def test_a_refusal_may_quote_what_is_no_text(embedded: Service, accept: str) -> None:
+    head = f"POST /v1/images HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\nContent-Length: 3\r\nContent-Type: ".encode()
+    with socket.create_connection(("127.0.0.1", embedded.port), PATIENCE) as connection:
+        connection.sendall(head + b"\xff\r\n\r\nabc")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
+
+
 @pytest.mark.parametrize("service", ["remote-sqlite"], indirect=True)
 def test_image_registry_does_not_read_json_of_a_million_parts_either(service: Service) -> None:
     body = b"[" + b"[]," * 1_000_000 + b"[]]"

@@ -64,16 +64,17 @@ async def guarded(request: web.BaseRequest, work: Awaitable[web.StreamResponse])
 def _render(request: web.BaseRequest, error: ImageServiceError) -> web.Response:
     form, status, headers = wanted_form(request.headers.get("Accept")), error.status.value, error.headers
     title = f"{status} {error.status.phrase}"
+    sentence = error.message.encode(errors="replace").decode()  # It may quote bytes of the request that are no UTF-8.
     if request.method == "HEAD":
         return web.Response(status=status, headers=headers, content_type="text/html" if form == "html" else "text/plain")
     if form == "json":
-        return json_answer({"message": error.message, "code": title, "title": error.status.phrase}, status, headers)
+        return json_answer({"message": sentence, "code": title, "title": error.status.phrase}, status, headers)
     if form == "html":
         # glanceclient strips tags and shows entities as they are, so quotes, which need none here, stay quotes.
         text = (
             f"<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n  <h1>{title}</h1>\n"
-            f"  {html.escape(error.message, quote=False)}<br /><br />\n\n\n </body>\n</html>"
+            f"  {html.escape(sentence, quote=False)}<br /><br />\n\n\n </body>\n</html>"
         )
     else:
-        text = f"{title}\n\n{error.message}\n\n   "
+        text = f"{title}\n\n{sentence}\n\n   "
     return web.Response(text=text, status=status, headers=headers, content_type=f"text/{form}", charset="UTF-8")
