@@ -154,7 +154,8 @@ async def change(service: Service, context: RequestContext, image: Image, wanted
     """Make ``image`` (from :func:`to_change`) what ``wanted`` says; only what differs is written.
 
     ``Forbidden`` for an owner or a visibility that the asker may not give; ``LimitExceeded`` for more properties or tags than
-    there may be; ``WrongStatus`` when what is said of the bytes changes and an upload began or ended since ``image`` was read.
+    there may be; ``WrongStatus`` when what is said of the bytes changes, and an upload began or ended since ``image`` was read,
+    or its other format was changed.
     """
     if wanted.visibility is not image.visibility:
         policy.require_visibility(context, wanted.visibility)
@@ -169,6 +170,7 @@ async def change(service: Service, context: RequestContext, image: Image, wanted
     difference.most = {what: quota.most(service.conf, what) for what in added}
     if not {"disk_format", "container_format"}.isdisjoint(difference.values) and image.status in lifecycle.READABLE:
         difference.values["virtual_size"] = virtual_size(wanted, wanted.size)
+        difference.expected = {"disk_format": wanted.disk_format, "container_format": wanted.container_format}
     same = {image.status} if _OF_THE_BYTES & difference.values.keys() else None
     return await service.registry.update_image(image.id, difference, from_status=same)
 

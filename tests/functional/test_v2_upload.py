@@ -6,11 +6,18 @@ import hashlib
 import itertools
 import socket
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from image_service import config
+from image_service.context import RequestContext
+from image_service.errors import WrongStatus
+from image_service.operations import images
+from image_service.operations.service import Service as Operations
 from tests.functional import v1
+from tests.functional.house import House, Rooms
 from tests.functional.running import eventually
 from tests.functional.service import OCTET_STREAM, Answer, Service
 from tests.functional.v2 import download, show, upload
@@ -173,6 +180,24 @@ def test_the_disk_is_as_large_as_the_format_at_the_end_says(service: Service) ->
     assert show(service, image_id)["virtual_size"] == 20
     assert v1.put(service, image_id, container_format="ova").status == 200
     assert show(service, image_id)["virtual_size"] is None
+
+
+def test_who_changes_one_format_while_another_changes_the_other_begins_anew(house: House) -> None:
+    """The size of the disk follows from both."""
+
+    async def work(rooms: Rooms) -> None:
+        service = Operations(config.load("glance-api", [], []), rooms.registry, rooms.stores)
+        nobody = RequestContext(is_admin=True)
+        image = await rooms.active()
+        seen = await images.change(service, nobody, image, replace(image, disk_format="qcow2", container_format="ova"))
+        await images.change(service, nobody, seen, replace(seen, disk_format="raw"))
+        with pytest.raises(WrongStatus):
+            await images.change(service, nobody, seen, replace(seen, container_format="bare"))
+        seen = await rooms.registry.get_image(image.id)
+        changed = await images.change(service, nobody, seen, replace(seen, container_format="bare"))
+        assert (changed.virtual_size, changed.size) == (image.size, image.size)
+
+    house.run(work)
 
 
 def test_of_many_writers_exactly_one_wins(service: Service) -> None:
