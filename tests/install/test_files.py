@@ -61,6 +61,12 @@ def test_the_release_is_complete_and_current(server: Server) -> None:
 
 
 @SERVICE
+def test_no_rollback_is_under_way(server: Server) -> None:
+    """The next one would go where that went."""
+    assert not server.host.file("/opt/image-service/going-back").is_symlink
+
+
+@SERVICE
 def test_logs_are_rotated(server: Server) -> None:
     assert server.host.run("logrotate --debug /etc/logrotate.d/image-service").rc == 0
 
