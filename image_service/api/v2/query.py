@@ -78,16 +78,17 @@ _ITEM = re.compile(r'(?:\s*+"((?:[^"\\]|\\.)*+)"\s*+|([^",]*+))(?:,|$)')
 
 
 def split_quoted(text: str) -> list[str]:
-    """``"a,b",c`` -> ``a,b`` and ``c``; a backslash escapes a quotation mark. ``InvalidValue`` for unbalanced marks."""
-    items, at = [], 0
+    """``"a,b",c`` -> ``a,b`` and ``c``, each once; a backslash escapes a quotation mark. ``InvalidValue`` for unbalanced ones."""
+    items: dict[str, None] = {}
+    at = 0
     while at < len(text):
         match = _ITEM.match(text, at)
         if match is None:
             raise InvalidValue(f"Invalid filter value {text}: it has unbalanced quotation marks.")
         quoted, plain = match.groups()
-        items.append(re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else plain.strip())
+        items[re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else plain.strip()] = None
         at = match.end()
-    return items
+    return list(items)
 
 
 def _time_filter(name: str, value: str) -> TimeFilter:
