@@ -1,14 +1,18 @@
-"""What the roles run in a shell."""
+"""What the roles and playbooks run in a shell."""
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-ROLES = Path(__file__).resolve().parents[2] / "roles"
+ROOT = Path(__file__).resolve().parents[2]
 
 CONF = """
 [DEFAULT]
@@ -24,10 +28,17 @@ filesystem_store_datadir = {before}/fast
 
 
 def _script(file: str, name: str) -> str:
-    tasks = yaml.safe_load((ROLES / file).read_text(encoding="utf-8"))
+    tasks: list[dict[str, Any]] = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
+    for play in list(tasks):
+        tasks += play.get("tasks", [])
     (found,) = [task for task in tasks if task["name"] == name]
     script: str = found["ansible.builtin.shell"]
     return script
+
+
+def _run(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    words, names = ["/bin/bash", "-c", script], {"PATH": os.environ["PATH"], **environment}
+    return subprocess.run(words, env=names, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(("stays", "image", "found"), [(True, True, False), (False, False, False), (False, True, True)])
@@ -38,7 +49,20 @@ def test_images_in_the_folder_of_before_are_found(tmp_path: Path, stays: bool, i
     conf.write_text(CONF.format(before=before))
     if image:
         (before / "image").touch()
-    script = _script("image_api/tasks/preflight.yml", "Look for images in the folder of before")
-    environment = {"CONF": str(conf), "STORE": str(before if stays else tmp_path / "now"), "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(["/bin/sh", "-c", script], env=environment, capture_output=True, text=True, check=False)
+    script = _script("roles/image_api/tasks/preflight.yml", "Look for images in the folder of before")
+    done = _run(script, CONF=str(conf), STORE=str(before if stays else tmp_path / "now"))
     assert (done.returncode, done.stdout) == (0, f"{before}/image\n" if found else ""), done.stderr
+
+
+def test_a_backup_is_read_without_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may lie on a file system that is mounted read-only."""
+    monkeypatch.chdir(tmp_path)
+    with closing(sqlite3.connect("database.sqlite")) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("CREATE TABLE images (id VARCHAR(36))")
+    script = _script("playbooks/restore.yml", "Read all of it")
+    done = _run(script, PARTS="database.sqlite")
+    assert (done.returncode, os.listdir()) == (0, ["database.sqlite"]), done.stderr
+    os.truncate("database.sqlite", 4096)
+    done = _run(script, PARTS="database.sqlite")
+    assert (done.returncode, done.stdout) == (1, "database.sqlite is damaged. Nothing was touched.\n")
