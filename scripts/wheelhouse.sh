@@ -53,7 +53,7 @@ if [ -f "$archive" ] && [ "$(cat "$archive.pythons" 2>/dev/null)" = "$kinds" ]; 
 fi
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'rm -rf "$work" "$archive.part.$$"' EXIT
 wheels=$work/$name
 mkdir "$wheels"
 "$python" -m venv "$work/venv"
