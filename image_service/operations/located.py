@@ -32,8 +32,9 @@ async def find(service: Service, url: str, size: int | None) -> tuple[Location, 
 
 async def copy_later(service: Service, image: Image, location: Location, store: Store, room: int, checksum: str | None) -> None:
     """Take the lease of ``image`` now and copy what lies at ``location`` (from :func:`find`) into ``store`` after the answer, at
-    most ``room`` bytes; the image ends active or killed.
+    most ``room`` bytes; the image ends active, with the size that it was registered with (0 says nothing), or killed.
     """
     lease = await uploads.begin(service, image, UploadKind.V1, store)
-    wanted = uploads.Upload(service.stores.for_location(location).read(location.url), UploadKind.V1, checksum=checksum)
+    source = service.stores.for_location(location).read(location.url)
+    wanted = uploads.Upload(source, UploadKind.V1, size=image.size or None, checksum=checksum)
     service.spawn(uploads.run(service, image, wanted, lease, room), f"copy-from for image {image.id}")

@@ -132,8 +132,10 @@ def test_a_copy_with_the_wrong_checksum_is_killed(service: Service, web: Web) ->
     assert files_of(service, answer.json["image"]["id"]) == []
 
 
-def test_a_copy_that_breaks_off_is_killed_and_leaves_no_bytes(service: Service, web: Web) -> None:
-    image = make(service, headers=_copy(web.url("/cut")), **RAW)
+@pytest.mark.parametrize("path", ["/cut", "/short"])
+def test_a_copy_that_breaks_off_is_killed_and_leaves_no_bytes(service: Service, web: Web, path: str) -> None:
+    """Also where only HEAD tells how long it is, so that the end of the connection looks like the end of the bytes."""
+    image = make(service, headers=_copy(web.url(path)), **RAW)
     status_becomes(service, image["id"], "killed")
     assert files_of(service, image["id"]) == []
     assert service.ask("GET", f"/v1/images/{image['id']}").status == 404

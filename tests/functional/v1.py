@@ -100,7 +100,9 @@ def identity(project: str, *roles: str, user: str = "u") -> dict[str, str]:
 
 @dataclass
 class Web:
-    """A web server on loopback: ``/data`` has :data:`DATA`, ``/cut`` breaks off, ``/wait`` sends when ``go`` is set."""
+    """A web server on loopback: ``/data`` has :data:`DATA`, ``/cut`` breaks off, ``/short`` does without a sign, ``/wait`` sends
+    when ``go`` is set.
+    """
 
     port: int
     go: threading.Event
@@ -129,9 +131,10 @@ def web_server() -> Iterator[Web]:
 def _handler(go: threading.Event) -> type[http.server.BaseHTTPRequestHandler]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
-            found = self.path in ("/data", "/cut", "/wait")
+            found = self.path in ("/data", "/cut", "/short", "/wait")
             self.send_response(200 if found else 404)
-            self.send_header("Content-Length", str(len(DATA) if found else 0))
+            if (self.command, self.path) != ("GET", "/short"):
+                self.send_header("Content-Length", str(len(DATA) if found else 0))
             self.end_headers()
 
         def do_GET(self) -> None:
@@ -140,7 +143,7 @@ def _handler(go: threading.Event) -> type[http.server.BaseHTTPRequestHandler]:
                 go.wait(30)
             if self.path in ("/data", "/wait"):
                 self.wfile.write(DATA)
-            elif self.path == "/cut":
+            elif self.path in ("/cut", "/short"):
                 self.wfile.write(DATA[:10])
 
         def log_message(self, *_arguments: object) -> None:
