@@ -136,7 +136,8 @@ class Registry(ABC):
     ) -> Image:
         """Apply ``change`` in one transaction and return the new image.
 
-        A soft-deleted image is changed only when ``include_deleted`` is set (the registry API v1 does), and only in its columns.
+        A soft-deleted image is changed only when ``include_deleted`` is set (the registry API v1 does), and only in its columns;
+        with the status ``deleted`` its locations go.
         ``NotFound``; ``WrongStatus`` when ``from_status`` is given and the present status is none of them, or ``seen_at`` and
         ``updated_at`` is another one: nothing is changed then.
         """

@@ -63,7 +63,10 @@ def update_image(
     row = _lock(connection, image_id, include_deleted=include_deleted)
     if (from_status is not None and row.status not in from_status) or seen_at not in (None, row.updated_at):
         raise _wrong_status(image_id, row.status)
-    return _apply(connection, image_id, ImageChange(change.values) if row.deleted else change)
+    if row.deleted:
+        # Who says so has removed its bytes, and would not find it again to remove the rows of where they were.
+        change = ImageChange(change.values, locations=[] if change.values.get("status") == Status.DELETED else None)
+    return _apply(connection, image_id, change)
 
 
 def delete_image(connection: Connection, image_id: str) -> Image:

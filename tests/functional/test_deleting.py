@@ -7,7 +7,15 @@ import asyncio
 import pytest
 
 from image_service import config
-from image_service.errors import Forbidden, ImageServiceError, NotFound, StoreInUse, StoreUnavailable, WrongStatus
+from image_service.errors import (
+    Forbidden,
+    ImageServiceError,
+    NotFound,
+    RegistryUnavailable,
+    StoreInUse,
+    StoreUnavailable,
+    WrongStatus,
+)
 from image_service.model import Location, Status
 from image_service.operations import images, sweep
 from image_service.operations.service import Service
@@ -88,6 +96,27 @@ def test_what_the_store_does_not_give_up_waits_on(house: House, monkeypatch: pyt
         found = await rooms.registry.get_image(image.id, include_deleted=True)
         assert (found.status, found.locations) == (Status.PENDING_DELETE, image.locations)
         assert (await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0)).removed == [image.id]
+
+    house.run(work)
+
+
+def test_a_delayed_delete_that_is_cut_short_at_its_end_leaves_no_rows(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(rooms: Rooms) -> None:
+        image = await rooms.active()
+        await rooms.registry.update_image(image.id, ImageChange({"status": Status.PENDING_DELETE}))
+        await rooms.registry.delete_image(image.id)
+
+        async def away(*_: object) -> None:
+            raise RegistryUnavailable("not now")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(rooms.registry, "delete_image", away)
+            await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0)
+        for status in (Status.PENDING_DELETE, Status.DELETED):
+            await sweep.scrub(rooms.registry, rooms.stores, status, 0)
+        found = await rooms.registry.get_image(image.id, include_deleted=True)
+        assert (found.deleted, found.status, found.locations) == (True, Status.DELETED, [])
+        assert house.files() == set()
 
     house.run(work)
 
