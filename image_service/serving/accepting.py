@@ -80,6 +80,10 @@ class Acceptor:
         self._loop.remove_reader(self._sock)
         self._sock.close()
 
+    async def settled(self) -> None:
+        """Wait until all that were accepted are the server's."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     def _ready(self) -> None:
         if self._is_busier():
             self._rest(COURTESY)

@@ -118,6 +118,8 @@ class Runner(web.AppRunner):
             await asyncio.sleep(0.05)
         for task in background:
             task.cancel()
+        for acceptor in self._acceptors:
+            await acceptor.settled()  # Who became the server's only later would ask an application that has ended.
         # What is cut off here ends as if its client had gone, and cleans up while cleanup() waits for it: who is cancelled, as
         # cleanup() would do later, may not know how a change ended.
         for connection in self._connections():

@@ -95,6 +95,27 @@ def test_sigint_ends_at_once(server: Running) -> None:
     assert f"path=/v2/images/{image_id}/file status=400" in server.log, "what is cut is logged as well"
 
 
+def test_sigint_asks_nothing_more_of_an_application_that_has_ended(server: Running) -> None:
+    """Also for clients that waited to be accepted in that moment."""
+    server.start_and_wait()
+    workers = server.workers()
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    clients = [server.connect() for _ in range(40)]
+    for client in clients:
+        client.sendall(b"GET /v2/images HTTP/1.1\r\nHost: x\r\n\r\n")
+    server.signal(signal.SIGINT)
+    eventually(lambda: "Handling signal: int" in server.log, "the master has told the workers")
+    time.sleep(0.3)
+    for pid in workers:
+        os.kill(pid, signal.SIGCONT)
+    assert server.wait() == 0
+    for client in clients:
+        client.close()
+    assert "Traceback" not in server.log
+    assert "status=500" not in server.log
+
+
 class Asking:
     """Threads that ask all the time, each request on a new connection or all on one, and note every failure."""
 
