@@ -152,6 +152,10 @@ REFUSALS: list[tuple[Any, int, str]] = [
     ),
     ([add("/locations/-", {"url": "http://127.0.0.1/", "metadata": {}})], 403, "locations"),
     ([replace("/locations", [])], 403, "locations"),
+    ([remove("/locations/0")], 403, "locations"),
+    *(([step], 400, "locations") for step in (add("/locations", []), replace("/locations/0", {}), remove("/locations"))),
+    ([replace("/locations", "x")], 400, "locations"),
+    ([add("/locations/-", "x")], 400, "locations"),
     # The schema.
     ([replace("/name", 5)], 400, "name"),
     ([replace("/name", "n" * 256)], 400, "name"),

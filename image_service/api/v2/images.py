@@ -74,6 +74,10 @@ async def patch(call: Call) -> web.Response:
     # openstacksdk takes stores for a property, and removes it with those that it replaces. Ours; Glance refuses.
     operations = [step for step in operations if (step.op, step.name) != ("remove", "stores")]
     for step in operations:
+        if step.name == "locations":
+            if step.op != "remove" and not isinstance(step.value, list if step.op == "replace" else dict):
+                raise InvalidValue("One of the locations is a JSON object with url and metadata, all are a list of such.")
+            raise Forbidden("It's not allowed to change locations if locations are invisible.")
         wire.require_settable(step.name)
         json_patch.apply(attributes, step, schemas.BASE)
         if step.name == "id":

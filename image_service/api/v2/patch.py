@@ -51,7 +51,7 @@ def _operation(step: Any, v21: bool) -> Operation:
         raise InvalidValue('An operation needs a "path", which is text.')
     if op != "remove" and "value" not in step:
         raise InvalidValue(f'Operation "{op}" requires a member named "value".')
-    return Operation(op, _name(path), step.get("value"), v21)
+    return Operation(op, _name(op, path), step.get("value"), v21)
 
 
 def _old_form(step: dict[str, Any]) -> tuple[Any, Any]:
@@ -62,8 +62,8 @@ def _old_form(step: dict[str, Any]) -> tuple[Any, Any]:
     return found[0], step[found[0]]
 
 
-def _name(pointer: str) -> str:
-    """The attribute behind a JSON pointer of one step."""
+def _name(op: str, pointer: str) -> str:
+    """The attribute behind a JSON pointer of one step; one of the locations, which has two, is added or removed."""
     if not pointer.startswith("/"):
         raise InvalidValue(f'Pointer `{pointer}` does not start with "/".')
     if re.search(r"~(?![01])", pointer):
@@ -71,9 +71,7 @@ def _name(pointer: str) -> str:
     if "//" in pointer or (pointer != "/" and pointer.endswith("/")) or not pointer[1:].strip():
         raise InvalidValue(f"Pointer `{pointer}` names nothing.")
     first, *rest = pointer[1:].split("/")
-    if first == "locations":
-        raise Forbidden("It's not allowed to change locations if locations are invisible.")
-    if rest:
+    if len(rest) != (first == "locations" and op != "replace"):
         raise InvalidValue(f"Invalid JSON pointer for this resource: '{pointer}'. It has one step, such as /name.")
     return first.replace("~1", "/").replace("~0", "~")
 
