@@ -203,6 +203,11 @@ def test_the_older_form_has_exactly_one_operation(embedded: Service, step: dict[
     assert patch(embedded, _fresh(embedded)["id"], [step], V20).status == 400
 
 
+@pytest.mark.parametrize("name", ["id", "status", "self"])
+def test_the_older_form_cannot_add_what_nobody_sets(embedded: Service, name: str) -> None:
+    assert patch(embedded, _fresh(embedded)["id"], [{"add": f"/{name}", "value": "x"}], V20).status == 403
+
+
 @pytest.mark.parametrize("step", [{"add": "/new", "value": "x"}, {"op": "add", "path": "/new", "value": "x"}])
 def test_what_else_stands_in_an_operation_is_ignored(embedded: Service, step: dict[str, Any]) -> None:
     answer = patch(embedded, _fresh(embedded)["id"], [{**step, "note": "y"}], V21 if "op" in step else V20)

@@ -79,9 +79,9 @@ async def patch(call: Call) -> web.Response:
                 raise InvalidValue("One of the locations is a JSON object with url and metadata, all are a list of such.")
             raise Forbidden("It's not allowed to change locations if locations are invisible.")
         wire.require_settable(step.name)
-        json_patch.apply(attributes, step, schemas.BASE)
         if step.name == "id":
             raise Forbidden("Attribute 'id' is read-only.")
+        json_patch.apply(attributes, step, schemas.BASE)
         if step.name in ("disk_format", "container_format") and image.status not in (Status.QUEUED, Status.IMPORTING):
             raise Forbidden(f"Attribute {step.name} can be only replaced for a queued image.")
     touched = {step.name: attributes[step.name] for step in operations if step.name in attributes}
