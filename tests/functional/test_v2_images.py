@@ -164,8 +164,13 @@ REFUSED: list[tuple[Any, int, str]] = [
     ),
     *(
         ({name: "x"}, 403, f"Attribute '{name}' is reserved.")
-        for name in ("location", "locations", "deleted", "deleted_at", "os_glance_anything", "os_glance")
+        for name in ("location", "deleted", "deleted_at", "os_glance_anything", "os_glance")
     ),
+    ({"locations": []}, 403, "Attribute 'locations' is reserved."),
+    # The schema first.
+    *(({name: "x"}, 400, name) for name in ("status", "size", "virtual_size", "locations")),
+    ({"deleted": False}, 400, "deleted"),
+    ({"checksum": "x", "property": 5}, 400, "property"),
 ]
 
 

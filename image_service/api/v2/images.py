@@ -52,9 +52,9 @@ async def create(call: Call) -> web.Response:
     attributes = await read_json(call.request)
     if not isinstance(attributes, dict):
         raise InvalidValue("The body must be a JSON object of attributes.")
-    for name in attributes:
-        wire.require_settable(name)
     checked = schemas.check_image(call.conf, attributes)
+    for name in checked:
+        wire.require_settable(name)
     # Tags are counted before duplicates go, as Glance does: a client that sends 129 has lost count.
     quota.check_count(call.conf, "tags", len(checked.get("tags", ())))
     wanted = wire.with_attributes(Image(id="", owner=call.context.project), checked)
