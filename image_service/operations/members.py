@@ -60,10 +60,11 @@ async def add_v2(service: Service, context: RequestContext, image: Image, member
 
 async def answer_v2(service: Service, context: RequestContext, image: Image, member_id: str, status: object) -> Member:
     """What the member itself says (or an administrator for it): accepted, rejected, pending. The owner may not."""
-    policy.require_writer(context)
-    if image.visibility is not Visibility.SHARED or (policy.owns(context, image) and not context.is_admin):
-        raise Forbidden("Only the member itself may accept or reject an image, and only a shared one.")
+    policy.require_shared(image)
     await show_v2(service, context, image, member_id)
+    policy.require_writer(context)
+    if policy.owns(context, image) and not context.is_admin:
+        raise Forbidden("Only the member itself may accept or reject an image.")
     if not isinstance(status, str) or status not in list(MemberStatus):
         raise InvalidValue(f"The status of a member is one of {', '.join(MemberStatus)}.")
     return await service.registry.update_member(image.id, member_id, status=MemberStatus(status))
