@@ -15,7 +15,7 @@ from image_service.api.call import Call, Handler
 from image_service.api.middleware import errors
 from image_service.api.middleware.authentication import make_authenticator
 from image_service.api.middleware.request_id import put_request_id, request_id_of
-from image_service.api.routing import Routes, split
+from image_service.api.routing import Routes, decoded, split
 from image_service.operations.service import Service
 
 
@@ -59,4 +59,5 @@ class Face(ABC):
         """Who asks, and which handler answers: what it is to be called with."""
         context = request["context"] = await self._authenticate(request)
         handler, params = routes.find(request.method, parts)
+        decoded(request.rel_url.raw_query_string)  # else such bytes would be searched as they are written
         return handler, Call(request, self.service, context, params)

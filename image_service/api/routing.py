@@ -36,11 +36,12 @@ class Routes:
                 if handler is None:
                     allowed = ", ".join(methods)
                     raise MethodNotAllowed(f"{method} is not possible here: use {allowed}.", {"Allow": allowed})
-                return handler, {name: _decoded(part) for name, part in found.groupdict().items()}
+                return handler, {name: decoded(part) for name, part in found.groupdict().items()}
         raise NotFound("There is nothing at this address.")
 
 
-def _decoded(part: str) -> str:
+def decoded(part: str) -> str:
+    """A part of an address without its percent-encoding; ``InvalidValue`` for bytes that are no UTF-8."""
     try:
         return unquote(part, errors="strict") if "%" in part else part
     except UnicodeDecodeError:

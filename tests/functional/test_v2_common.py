@@ -200,8 +200,9 @@ def test_an_unknown_address_is_not_found(embedded: Service, method: str, path: s
     assert embedded.ask(method, path).status == 404
 
 
-def test_bytes_in_a_path_that_are_no_text_are_refused(embedded: Service) -> None:
-    assert embedded.ask("PUT", f"/v2/images/{NOBODY}/tags/%ff").status == 400
+@pytest.mark.parametrize("path", [f"/v2/images/{NOBODY}/tags/%ff", "/v2/images?name=%ff", "/v1/images?name=a%ffb"])
+def test_bytes_in_an_address_that_are_no_text_are_refused(embedded: Service, path: str) -> None:
+    assert embedded.ask("PUT" if "tags" in path else "GET", path).status == 400
 
 
 NOT_FOUND_EVERYWHERE: list[tuple[str, str, object, dict[str, str]]] = [
