@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
+import os
 import subprocess
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from scripts.progress import watched
 
@@ -59,32 +62,37 @@ def obtain(wanted: str, cache: Path) -> LocalImage:
     if "://" in wanted:
         return _fetched(wanted, cache)
     path = Path(wanted).expanduser()
-    if not path.is_file():
-        raise SystemExit(f"IMAGE={wanted}: there is no such file.")
+    if not (path.is_file() and os.access(path, os.R_OK)):
+        raise SystemExit(f"IMAGE={wanted}: there is no file that can be read. Give another IMAGE=path-or-URL.")
+    if not path.stat().st_size:
+        raise SystemExit(f"IMAGE={wanted}: the file is empty. Give another IMAGE=path-or-URL.")
     return LocalImage(path, path.stem, f"the file {path}")
 
 
 def _fetched(url: str, cache: Path) -> LocalImage:
     """The image at ``url``, from the cache where it was fetched before."""
-    name = url.rstrip("/").rsplit("/", 1)[1]
-    path = cache / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
-    if not path.exists():
-        try:
+    path = cache / hashlib.sha256(url.encode()).hexdigest()
+    try:
+        if not path.exists():
             download(url, path)
-        except OSError as error:
-            raise SystemExit(f"{url} cannot be fetched: {error}. Give another IMAGE=path-or-URL.") from error
-    return LocalImage(path, name, f"from {url}")
+        name = unquote(urlsplit(url).path).rstrip("/").rpartition("/")[2] or "image"
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{url} cannot be fetched: {error}. Give another IMAGE=path-or-URL.") from error
+    return LocalImage(path, name, f"from {url} (remove var/cache/{path.name} to fetch it again)")
 
 
 def download(url: str, target: Path) -> None:
     """Fetch ``url`` to ``target``, which appears only when it is whole. Raises OSError."""
     part = target.with_suffix(".part")
-    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, part.open("wb") as file:  # noqa: S310 (the user's own URL)
-        size = int(answer.headers.get("Content-Length") or 0)
-        for chunk in watched(iter(lambda: answer.read(CHUNK), b""), size, "Downloading"):
-            file.write(chunk)
-        if size and file.tell() != size:
-            raise OSError(f"it ended after {file.tell()} of {size} bytes")
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, part.open("wb") as file:  # noqa: S310 (the user's own URL)
+            size = int(answer.headers.get("Content-Length") or 0)
+            for chunk in watched(iter(lambda: answer.read(CHUNK), b""), size, "Downloading"):
+                file.write(chunk)
+            if not file.tell() or (size and file.tell() != size):
+                raise OSError(f"it ended after {file.tell()} of {size} bytes")
+    except (ValueError, http.client.HTTPException) as error:  # no URL, or no HTTP
+        raise OSError(f"{type(error).__name__}: {error}") from error
     part.rename(target)
 
 

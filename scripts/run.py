@@ -201,8 +201,8 @@ def log_end() -> str:
 def upload(service: Service, image: LocalImage) -> str:
     """Upload the image unless the service has it, and read it back. Returns its id."""
     wanted = image.sha512()
-    for known in service.call("GET", f"/v2/images?name={image.name}&status=active", 200)["images"]:
-        if known["os_hash_value"] == wanted:
+    for known in service.call("GET", f"/v2/images?os_hash_value={wanted}&status=active", 200)["images"]:
+        if known["name"] == image.name:
             print(f"The image is there already: {known['id']}")
             return str(known["id"])
     fields = {"name": image.name, "disk_format": image.disk_format, "container_format": "bare"}
