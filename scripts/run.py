@@ -160,6 +160,12 @@ def stop() -> None:
     print("The image service has ended.")
 
 
+def port_of(text: str) -> int:
+    if not (text.isdecimal() and 0 < int(text) < 1 << 16):
+        raise SystemExit(f"PORT={text}: give a number from 1 to 65535, for example: make run PORT=9393")
+    return int(text)
+
+
 def check_port(port: int) -> None:
     if running_pid():
         raise SystemExit("The image service runs already; `make stop` ends it.")
@@ -167,7 +173,7 @@ def check_port(port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             advice = "choose another one, for example: make run PORT=9393"
             raise SystemExit(f"Port {port} cannot be used ({error}); {advice}") from error
 
@@ -258,7 +264,7 @@ def run(port: int, wanted: str, background: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("command", choices=["run", "stop"])
-    parser.add_argument("--port", type=int, default=9292)
+    parser.add_argument("--port", default="9292")
     parser.add_argument("--image", default="", help="path or URL of the image to upload")
     parser.add_argument("--background", action="store_true")
     arguments = parser.parse_args()
@@ -267,7 +273,7 @@ def main() -> None:
         if arguments.command == "stop":
             stop()
         else:
-            run(arguments.port, arguments.image, arguments.background)
+            run(port_of(arguments.port), arguments.image, arguments.background)
     except KeyboardInterrupt:
         sys.exit(0)
 
