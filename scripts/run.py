@@ -268,7 +268,8 @@ def main() -> None:
     parser.add_argument("--image", default="", help="path or URL of the image to upload")
     parser.add_argument("--background", action="store_true")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # the second: the terminal was closed
+        signal.signal(ending, signal.default_int_handler)
     try:
         if arguments.command == "stop":
             stop()
