@@ -18,6 +18,7 @@ import hashlib
 import http.client
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -246,7 +247,7 @@ def run(port: int, wanted: str, background: bool) -> None:
     try:
         service = Service(port)
         details = show(service, upload(service, image))
-        print(HINTS.format(host=HOST, port=port, clouds=CLOUDS, bin=BIN, **details))
+        print(HINTS.format(host=HOST, port=port, clouds=shlex.quote(str(CLOUDS)), bin=shlex.quote(str(BIN)), **details))
         if not (BIN / "openstack").exists():
             print("`make venv` installs the clients openstack and openstacksdk.")
         if background:
