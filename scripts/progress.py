@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
 
 WIDTH = 40
+REST = 44  # columns that a line has beside its bar
 
 
 def watched(chunks: Iterable[bytes], total: int, label: str) -> Iterator[bytes]:
@@ -25,6 +27,8 @@ def watched(chunks: Iterable[bytes], total: int, label: str) -> Iterator[bytes]:
 
 def _line(label: str, done: int, total: int, seconds: float) -> str:
     share = min(done / total, 1.0) if total else 0.0
-    bar = ("#" * int(share * WIDTH)).ljust(WIDTH, ".")
+    columns = shutil.get_terminal_size().columns - 1
+    width = max(0, min(WIDTH, columns - REST))
+    bar = ("#" * int(share * width)).ljust(width, ".")
     rate = done / max(seconds, 0.001) / 1e6
-    return f"{label} [{bar}] {share:4.0%} {done / 1e6:8.1f} MB {rate:7.1f} MB/s"
+    return f"{label} [{bar}] {share:4.0%} {done / 1e6:8.1f} MB {rate:7.1f} MB/s"[:columns]
