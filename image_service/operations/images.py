@@ -257,6 +257,27 @@ def require_known_places(stores: Stores, image: Image) -> None:
         raise errors.StoreUnavailable("Bytes of this image lie in a store that is not configured. Tell the administrator.")
 
 
+async def remove_from_store(service: Service, image: Image, name: str) -> None:
+    """Remove the bytes of an image from one of the stores that have them.
+
+    ``WrongStatus`` unless the image is active, and is as it was read; ``NotFound`` when the store has no bytes of it,
+    ``Forbidden`` when no other store has; ``StoreUnavailable``: the image is not there any more, but its bytes are.
+    """
+    if image.status is not Status.ACTIVE:
+        raise errors.WrongStatus(f"Image {image.id} is {image.status}: only an active image is removed from a store.")
+    gone = [location for store, location in service.stores.places(image.locations) if store.name == name]
+    rest = [location for location in image.locations if location not in gone]
+    if not rest or len(image.locations) == 1:
+        raise errors.Forbidden(f"No other store has image {image.id}. Delete the image instead.")
+    if not gone:
+        raise errors.NotFound(f"Image {image.id} is not in store {name}.")
+    await service.registry.update_image(
+        image.id, ImageChange(locations=rest), from_status={Status.ACTIVE}, seen_at=image.updated_at
+    )
+    for url in {location.url for location in gone}:
+        await service.stores.get(name).delete(url)
+
+
 # -- actions and tags --
 
 

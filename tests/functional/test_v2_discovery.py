@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from image_service.model import Image, Location, Status, Visibility, new_id
 from image_service.registry.database import DatabaseRegistry
 from image_service.registry.engine import Database
+from image_service.registry.interface import ImageChange, Registry
 from tests.conftest import running
 from tests.functional import v1
 from tests.functional.service import Service
@@ -38,6 +41,17 @@ def named(
         "public_endpoint = https://images.example/api/\n"
     )
     return running("sqlite", "named", request, services, tmp_path_factory, default, sections)
+
+
+def _in_database(service: Service, work: Callable[[Registry], Awaitable[object]]) -> None:
+    """Do what no request can, in the service's database."""
+
+    async def run() -> None:
+        registry = DatabaseRegistry(Database(service.database))
+        await work(registry)
+        await registry.aclose()
+
+    asyncio.run(run())
 
 
 def test_no_import_method_is_announced(embedded: Service) -> None:
@@ -102,6 +116,29 @@ def test_an_upload_may_choose_its_store(named: Service, headers: dict[str, str],
         assert download(named, image["id"], A).body == b"data"
     else:
         assert (found["status"], "stores" in found, wanted in answer.text) == ("queued", False, True)
+
+
+def test_bytes_are_removed_from_one_of_two_stores(named: Service, embedded: Service) -> None:
+    image = named.image(b"data", A)
+    there = f"/{image['id']}"
+
+    def remove(store: str, who: dict[str, str] = ADMIN, path: str = there) -> int:
+        return named.ask("DELETE", f"/v2/stores/{store}{path}", headers=who).status
+
+    assert embedded.ask("DELETE", f"/v2/stores/file{there}").status == 404, "its stores have no names"
+    assert (remove("nope"), remove("fast", path=f"/{new_id()}"), remove("fast", A), remove("fast", C)) == (409, 404, 403, 404)
+    assert (remove("slow"), remove("fast")) == (403, 403), "no other store has it"
+    assert remove("fast", path=f"/{named.image(headers=A)['id']}") == 409, "it is queued"
+    first = image["direct_url"].removeprefix("file://")
+    second = first.replace("/fast/", "/slow/")
+    os.link(first, second)
+    places = [Location(f"file://{path}") for path in (first, second)]
+    _in_database(named, lambda registry: registry.update_image(image["id"], ImageChange(locations=places)))
+    assert remove("web") == 404
+    assert remove("fast") == 204
+    assert (os.path.exists(first), os.path.exists(second)) == (False, True)
+    assert (download(named, image["id"], A).body, remove("fast"), remove("slow")) == (b"data", 403, 403)
+    assert show(named, image["id"], A)["stores"] == "slow"
 
 
 def test_where_the_data_are_is_told_where_the_configuration_says_so(named: Service) -> None:
@@ -222,13 +259,7 @@ def test_the_schema_of_a_member_is_what_members_are(embedded: Service) -> None:
 def test_an_image_in_a_store_that_is_not_configured_any_more(named: Service) -> None:
     """It is shown and changed like others; its bytes cannot be had, and so not removed."""
     image = Image(new_id(), Status.ACTIVE, Visibility.PUBLIC, name="old", size=5, locations=[Location("rbd://pool/image")])
-
-    async def put() -> None:
-        registry = DatabaseRegistry(Database(named.database))
-        await registry.create_image(image)
-        await registry.aclose()
-
-    asyncio.run(put())
+    _in_database(named, lambda registry: registry.create_image(image))
     path, rename = f"/v2/images/{image.id}", [{"op": "replace", "path": "/name", "value": "new"}]
     assert show(named, image.id, ADMIN)["stores"] == ""
     assert image.id in [found["id"] for found in named.ask("GET", "/v2/images?limit=1000", headers=ADMIN).json["images"]]

@@ -1,4 +1,4 @@
-"""``/v2/images/{id}/file``: the bytes (contract C.6, C.7)."""
+"""``/v2/images/{id}/file`` and ``/v2/stores/{store}/{id}``: the bytes (contract C.6, C.7, C.13)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from image_service.api import sending
 from image_service.api.call import Call
 from image_service.api.parameters import count
 from image_service.api.receiving import media_type, stream
-from image_service.errors import InvalidValue, UnsupportedMediaType
+from image_service.api.v2.discovery import named_stores
+from image_service.errors import Conflict, InvalidValue, UnsupportedMediaType
 from image_service.model import UploadKind
-from image_service.operations import downloads, uploads
+from image_service.operations import downloads, images, policy, uploads
 from image_service.transfer.ranges import parse_content_range, parse_range
 
 
@@ -65,3 +66,13 @@ def _preferred(call: Call) -> tuple[str, ...]:
     for name in names:
         call.service.stores.get(name)
     return names
+
+
+async def remove(call: Call) -> None:
+    """``DELETE /v2/stores/{store}/{id}``: from one of the stores that have them."""
+    name = call.params["store"]
+    if name not in [store.name for store in named_stores(call)]:
+        raise Conflict(f"There is no store {name} here; GET /v2/info/stores names all.")
+    image = await call.image()
+    policy.require_admin(call.context, "remove an image from a store")
+    await images.remove_from_store(call.service, image, name)

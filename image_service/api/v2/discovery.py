@@ -18,7 +18,7 @@ async def import_methods(_call: Call) -> web.Response:
 
 async def stores(call: Call) -> web.Response:
     """``GET /v2/info/stores``; 404 where stores have no names."""
-    return json_answer({"stores": [_store(call, store) for store in _named_stores(call)]})
+    return json_answer({"stores": [_store(call, store) for store in named_stores(call)]})
 
 
 async def stores_detail(call: Call) -> web.Response:
@@ -27,7 +27,7 @@ async def stores_detail(call: Call) -> web.Response:
         raise Forbidden("Only an administrator or a service may see the details of stores.")
     shown = [
         _store(call, store) | {"type": store.kind, "weight": store.weight, "properties": store.details()}
-        for store in _named_stores(call)
+        for store in named_stores(call)
     ]
     return json_answer({"stores": shown})
 
@@ -48,7 +48,8 @@ async def refuse_tenants(_call: Call) -> Never:
     raise Forbidden("This service keeps no list of projects: a project is named by its id.")
 
 
-def _named_stores(call: Call) -> list[Store]:
+def named_stores(call: Call) -> list[Store]:
+    """All stores; ``NotFound`` where they have no names."""
     if not call.service.stores.named:
         raise NotFound("Multi backend is not supported at this site: its stores have no names (enabled_backends).")
     return call.service.stores.all()
