@@ -7,7 +7,7 @@ import glob
 import ipaddress
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -88,22 +88,23 @@ def close_to(word: str, words: Iterable[str]) -> list[str]:
 
 
 def require_valid(conf: cfg.ConfigOpts) -> None:
-    """Raise ``cfg.Error`` for a value that is not allowed: oslo.config itself looks at a value only when it is asked for."""
-    for name in conf:
-        value = _valid(conf, name)
-        for option in value if isinstance(value, cfg.ConfigOpts.GroupAttr) else ():
-            _valid(value, option, name)
+    """Raise ``cfg.Error`` for values that are not allowed."""
+    if wrong := list(invalid_values(conf)):
+        raise cfg.ConfigFileValueError(" ".join(wrong))
 
 
-def _valid(options: Mapping[str, Any], name: str, group: str = "DEFAULT") -> Any:
-    try:
-        return options[name]
-    except cfg.ConfigFileValueError:
-        raise
-    except cfg.Error:  # which has a part of the value, perhaps of a password, and no place
-        raise cfg.ConfigFileValueError(
-            f"[{group}] {name} is not allowed: after a $ stands no option. Write $$ for one."
-        ) from None
+def invalid_values(options: Mapping[str, Any], group: str = "DEFAULT") -> Iterator[str]:
+    """A sentence about each value that is not allowed: oslo.config itself looks at a value only when it is asked for."""
+    for name in options:
+        try:
+            value = options[name]
+        except cfg.ConfigFileValueError as error:  # It has its place as oslo.config's insides know it.
+            yield f"[{group}] {name} is not allowed: {error.__context__}."
+        except cfg.Error:  # It has a part of the value, perhaps of a password, and no place.
+            yield f"[{group}] {name} is not allowed: after a $ stands no option. Write $$ for one."
+        else:
+            if isinstance(value, cfg.ConfigOpts.GroupAttr):
+                yield from invalid_values(value, name)
 
 
 # ---- who can reach the service -------------------------------------------------------------------------------------

@@ -32,11 +32,7 @@ def check_config(args: argparse.Namespace) -> int:
     """Print what there is to say; the exit code."""
     files = [args.file] if args.file else args.config_file
     program = args.program or program_of(files)
-    try:
-        conf = config.load(program, files, args.config_dir)
-        found = list(findings(conf, program))
-    except cfg.ConfigFileValueError as error:
-        found = [Finding("error", str(error))]
+    found = list(findings(config.load(program, files, args.config_dir), program))
     for finding in found:
         print(f"{finding.level}: {finding.sentence}", file=sys.stderr if finding.level == "error" else sys.stdout)
     errors = sum(finding.level == "error" or args.strict for finding in found)
@@ -77,8 +73,10 @@ _error, _warning = partial(Finding, "error"), partial(Finding, "warning")
 
 
 def findings(conf: cfg.ConfigOpts, program: str) -> Iterator[Finding]:
-    """Everything there is to say. ``cfg.Error`` for a value that is not allowed: nothing else can be said then."""
-    config_check.require_valid(conf)
+    """Everything there is to say; of values that are not allowed only that, for nothing can be done with them."""
+    if wrong := list(config_check.invalid_values(conf)):
+        yield from map(_error, wrong)
+        return
     for sentence in config_check.unknown_options(conf, program):
         yield _warning(sentence) if config_check.NOT_BUILT in sentence or config_check.OF_OTHER in sentence else _error(sentence)
     checks = [_door(conf), _database(conf, program), _log(conf), _readers(conf), _who_asks(conf)]
