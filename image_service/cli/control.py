@@ -49,13 +49,22 @@ def _parse() -> argparse.Namespace:
     parser = make_parser("image-control", description, "glance-api or glance-registry")
     pid_help = "default: SERVER.pid in run_dir, or in a folder of the user where that cannot be written"
     parser.add_argument("--pid-file", help=pid_help)
-    parser.add_argument("--timeout", type=float, help="seconds to wait; default: 120 for start, graceful_timeout for stop")
+    parser.add_argument("--timeout", type=_seconds, help="seconds to wait; default: 120 for start, graceful_timeout for stop")
     parser.add_argument("server", choices=[*PROGRAMS, "all"])
     parser.add_argument("command", choices=["start", "stop", "status", "restart", "reload"])
     args = parser.parse_args()
     if args.server == "all" and (args.config_file or args.pid_file):
         parser.error("--config-file and --pid-file are of one server; name it: api or registry")
+    if args.pid_file and not Path(args.pid_file).absolute().parent.is_dir():
+        parser.error(f"--pid-file {args.pid_file}: there is no such folder")
     return args
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not seconds >= 0:
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return seconds
 
 
 def _is_wanted(name: str, args: argparse.Namespace) -> bool:

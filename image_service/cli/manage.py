@@ -78,12 +78,15 @@ def _add_db(actions: Subparsers) -> None:
 
 def _add_user(actions: Subparsers) -> None:
     add = actions.add_parser("add", help="a new user; the password is asked for, or read from standard input")
-    add.add_argument("--project", help="owns what the user creates; default: the user's name")
-    add.add_argument("--role", action="append", help="may be repeated; default: member; the role admin makes an administrator")
+    add.add_argument("--project", type=printable, help="owns what the user creates; default: the user's name")
+    add.add_argument(
+        "--role", type=printable, action="append", help="may be repeated; default: member; the role admin makes an administrator"
+    )
     passwd = actions.add_parser("passwd", help="a new password")
     disable = actions.add_parser("disable", help="the user may not log in any more")
     enable = actions.add_parser("enable", help="the user may log in again")
-    for action in (add, passwd, disable, enable):
+    add.add_argument("name", type=user_name)
+    for action in (passwd, disable, enable):
         action.add_argument("name")
     actions.add_parser("list", help="all users")
 
@@ -93,6 +96,19 @@ def _add_check(actions: Subparsers) -> None:
     check.add_argument("file", nargs="?", help="default: the file that image-api would read")
     check.add_argument("--program", choices=list(config.GROUPS), help="whose file it is; default: as its name says")
     check.add_argument("--strict", action="store_true", help="a warning counts as an error")
+
+
+def user_name(text: str) -> str:
+    """``argparse.ArgumentTypeError`` for what no line of a password file can begin with."""
+    if not text or ":" in text or text.startswith("#") or text != printable(text).strip():
+        raise argparse.ArgumentTypeError("must not be empty, begin with #, or hold colons or blanks at an end")
+    return text
+
+
+def printable(text: str) -> str:
+    if not text.isprintable():
+        raise argparse.ArgumentTypeError("must not hold control characters, or bytes that are no UTF-8")
+    return text
 
 
 def days(text: str) -> int:

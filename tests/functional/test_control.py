@@ -181,12 +181,19 @@ def test_all_starts_and_stops_the_registry_and_the_api_that_asks_it(tmp_path: Pa
     assert run("image-control", "all", "status") == 3
 
 
-def test_one_file_for_all_servers_is_refused() -> None:
-    done = subprocess.run(
-        [BIN / "image-control", "--config-file", "x", "all", "start"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "name it" in done.stderr
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--config-file", "x", "all"], "name it"),
+        (["--pid-file", "/nowhere/x.pid", "api"], "no such folder"),
+        (["--timeout", "-1", "api"], "0 or more"),
+        (["--timeout", "nan", "api"], "0 or more"),
+        (["--timeout", "soon", "api"], "soon"),
+    ],
+)
+def test_wrong_arguments_are_named(words: list[str], sentence: str) -> None:
+    done = subprocess.run([BIN / "image-control", *words, "start"], capture_output=True, text=True, check=False)
+    assert (done.returncode, sentence in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
 
 
 # ---- users ----------------------------------------------------------------------------------------------------
@@ -254,9 +261,11 @@ def test_health_is_told_without_a_password(asking: Running) -> None:
         (["user", "add", "carol"], "short\n", 1, "at least 8"),
         (["user", "add", "carol"], "x" * 73 + "\n", 1, "72 bytes"),
         (["user", "add", "carol"], "", 1, "at least 8"),
-        (["user", "add", "ca:rol"], "long enough\n", 1, "colon"),
-        (["user", "add", "carol", "--project", "a\nb"], "long enough\n", 1, "control characters"),
-        (["user", "add", "carol", "--role", "\udcff"], "long enough\n", 1, "no UTF-8"),
+        (["user", "add", "ca:rol"], "", 2, "colon"),
+        (["user", "add", ""], "", 2, "empty"),
+        (["user", "add", " carol"], "", 2, "blanks"),
+        (["user", "add", "carol", "--project", "a\nb"], "", 2, "control characters"),
+        (["user", "add", "carol", "--role", "\udcff"], "", 2, "no UTF-8"),
         (["user", "passwd", "nobody"], "long enough\n", 1, "no user"),
         (["user", "disable", "nobody"], "", 1, "no user"),
         (["user", "add", "carol", "--password", "long enough"], "", 2, "--password"),
