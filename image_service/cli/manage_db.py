@@ -41,7 +41,9 @@ def _load(args: argparse.Namespace) -> cfg.ConfigOpts:
 def _step(database: Database, action: str) -> int:
     if action in _MOVES:
         changed = schema.sync(database, *_MOVES[action])
-        print(f"The database is at {database.read(schema.version)}; {'it was changed' if changed else 'nothing was to do'}.")
+        print(
+            f"The database is at {database.read(schema.version)}; {'it was changed' if changed else 'there was nothing to do'}."
+        )
     elif action == "version":
         print(database.read(schema.version))
     elif action == "check":

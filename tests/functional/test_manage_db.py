@@ -61,7 +61,7 @@ def test_sync_makes_the_schema_once(manage: Manage) -> None:
     first, second = manage("db", "sync"), manage("db_sync")
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert "it was changed" in first.stdout
-    assert "nothing was to do" in second.stdout
+    assert "nothing to do" in second.stdout
     assert manage("db", "version").stdout == "expand_0001 contract_0001\n"
 
 
