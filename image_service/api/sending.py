@@ -6,8 +6,10 @@ Conditions (RFC 9110 13) are judged against the MD5 checksum as a strong ETag.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable
 from contextlib import aclosing
+from typing import IO
 from urllib.parse import quote
 
 from aiohttp import ETag, web
@@ -16,6 +18,8 @@ from image_service.api.call import Call
 from image_service.errors import ClientDisconnected, DataMissing, ImageServiceError, PreconditionFailed, StoreUnavailable
 from image_service.model import Image
 from image_service.operations.downloads import Bytes
+
+_FIRST_PIECE = 1 << 20
 
 
 async def send(call: Call, data: Bytes, headers: dict[str, str], part: range | None = None) -> web.StreamResponse:
@@ -62,7 +66,47 @@ async def _send_file(request: web.Request, response: web.StreamResponse, data: B
         await response.prepare(request)
         if request.transport is None or request.transport.is_closing():
             raise ConnectionResetError
-        return await asyncio.get_running_loop().sendfile(request.transport, file, offset, length) if length else 0
+        return await _sendfile(request.transport, file, offset, length) if length else 0
+
+
+async def _sendfile(transport: asyncio.Transport, file: IO[bytes], offset: int, length: int) -> int:
+    """As ``loop.sendfile``, which makes the kernel forget the socket and learn it again for every piece: that takes a fifth of
+    the processor time of a download. Its first piece waits until the headers are sent.
+    """
+    loop = asyncio.get_running_loop()
+    first = min(length, _FIRST_PIECE)
+    sent = await loop.sendfile(transport, file, offset, first)
+    if sent < first or sent == length:
+        return sent
+    ended: asyncio.Future[int] = loop.create_future()
+
+    def send_more() -> None:
+        nonlocal sent
+        if ended.done():  # cancelled
+            return
+        try:
+            piece = os.sendfile(sock.fileno(), file.fileno(), offset + sent, length - sent)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            loop.remove_writer(sock)
+            ended.set_exception(error)
+            return
+        sent += piece
+        if not piece or sent == length:
+            loop.remove_writer(sock)
+            ended.set_result(sent)
+
+    with transport.get_extra_info("socket").dup() as sock:  # asyncio has its own watched by nobody else.
+        reads = transport.is_reading()
+        transport.pause_reading()  # A client that has closed its side may still want all bytes.
+        loop.add_writer(sock, send_more)
+        try:
+            return await ended
+        finally:
+            loop.remove_writer(sock)
+            if reads:
+                transport.resume_reading()
 
 
 async def _send_stream(request: web.Request, response: web.StreamResponse, data: Bytes, offset: int, length: int) -> int:

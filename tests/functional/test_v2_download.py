@@ -7,6 +7,8 @@ import errno
 import hashlib
 import http.client
 import os
+import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,6 +45,30 @@ def test_all_data_come_with_their_length_and_hash(service: Service) -> None:
         "accept-ranges": "bytes",
     }
     assert {name: answer.headers.get(name) for name in wanted} == wanted
+
+
+LARGE = bytes(range(251)) * 60_000
+PARTS = [range(len(LARGE)), range(1, (1 << 20) + 1), range(1 << 20), range(3, (1 << 20) + 4), range(5_000_001, len(LARGE))]
+
+
+def test_large_parts_come_whole_one_after_the_other_on_one_connection(embedded: Service) -> None:
+    path = f"/v2/images/{embedded.image(LARGE)['id']}/file"
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", embedded.port, timeout=PATIENCE)) as connection:
+        for part in PARTS:
+            connection.request("GET", path, headers={"Range": f"bytes={part.start}-{part.stop - 1}"})
+            answer = connection.getresponse()
+            assert (answer.status, answer.read() == LARGE[part.start : part.stop]) == (206, True)
+
+
+def test_a_client_that_has_said_all_still_gets_everything(embedded: Service) -> None:
+    head = f"GET /v2/images/{embedded.image(LARGE)['id']}/file HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", embedded.port), PATIENCE) as connection:
+        connection.sendall(head.encode())
+        connection.recv(1)
+        connection.shutdown(socket.SHUT_WR)
+        time.sleep(0.3)
+        got = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    assert got.endswith(b"\r\n\r\n" + LARGE)
 
 
 def test_an_image_without_data_is_an_empty_answer(service: Service) -> None:
