@@ -97,7 +97,7 @@ async def _sendfile(transport: asyncio.Transport, file: IO[bytes], offset: int, 
             loop.remove_writer(sock)
             ended.set_result(sent)
 
-    with transport.get_extra_info("socket").dup() as sock:  # asyncio has its own watched by nobody else.
+    with transport.get_extra_info("socket").dup() as sock:  # asyncio lets nobody else watch a transport's own.
         reads = transport.is_reading()
         transport.pause_reading()  # A client that has closed its side may still want all bytes.
         loop.add_writer(sock, send_more)

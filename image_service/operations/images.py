@@ -257,12 +257,13 @@ def require_known_places(stores: Stores, image: Image) -> None:
         raise errors.StoreUnavailable("Bytes of this image lie in a store that is not configured. Tell the administrator.")
 
 
-async def remove_from_store(service: Service, image: Image, name: str) -> None:
-    """Remove the bytes of an image from one of the stores that have them.
+async def remove_from_store(service: Service, context: RequestContext, image: Image, name: str) -> None:
+    """Remove the bytes of an image from one of the stores that have them, for an administrator (else ``Forbidden``).
 
     ``WrongStatus`` unless the image is active, and is as it was read; ``NotFound`` when the store has no bytes of it,
     ``Forbidden`` when no other store has; ``StoreUnavailable``: the image is not there any more, but its bytes are.
     """
+    policy.require_admin(context, "remove an image from a store")
     if image.status is not Status.ACTIVE:
         raise errors.WrongStatus(f"Image {image.id} is {image.status}: only an active image is removed from a store.")
     gone = [location for store, location in service.stores.places(image.locations) if store.name == name]
@@ -275,7 +276,8 @@ async def remove_from_store(service: Service, image: Image, name: str) -> None:
         image.id, ImageChange(locations=rest), from_status={Status.ACTIVE}, seen_at=image.updated_at
     )
     for url in {location.url for location in gone}:
-        await service.stores.get(name).delete(url)
+        with suppress(errors.DataMissing):  # gone already
+            await service.stores.get(name).delete(url)
 
 
 # -- actions and tags --

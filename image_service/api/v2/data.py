@@ -11,7 +11,7 @@ from image_service.api.receiving import media_type, stream
 from image_service.api.v2.discovery import named_stores
 from image_service.errors import Conflict, InvalidValue, UnsupportedMediaType
 from image_service.model import UploadKind
-from image_service.operations import downloads, images, policy, uploads
+from image_service.operations import downloads, images, uploads
 from image_service.transfer.ranges import parse_content_range, parse_range
 
 
@@ -73,6 +73,4 @@ async def remove(call: Call) -> None:
     name = call.params["store"]
     if name not in [store.name for store in named_stores(call)]:
         raise Conflict(f"There is no store {name} here; GET /v2/info/stores names all.")
-    image = await call.image()
-    policy.require_admin(call.context, "remove an image from a store")
-    await images.remove_from_store(call.service, image, name)
+    await images.remove_from_store(call.service, call.context, await call.image(), name)
