@@ -42,8 +42,8 @@ class Upload:
 
 
 def writable_store(service: Service, name: str | None) -> Store:
-    """The store called ``name`` or the default one. ``InvalidValue``: there is none; ``ReadOnlyStore``: it takes nothing."""
-    store = service.stores.get(name) if name else service.stores.default
+    """The store called ``name`` (None: the default one). ``InvalidValue``: there is none; ``ReadOnlyStore``: it takes nothing."""
+    store = service.stores.default if name is None else service.stores.get(name)
     if store.read_only:
         raise ReadOnlyStore("Error in store configuration. Adding images to store is disabled.")
     return store

@@ -101,6 +101,7 @@ STORES: list[tuple[dict[str, str], int, str]] = [
     ({"X-Image-Meta-Store": "fast"}, 204, "fast"),
     ({"X-Image-Meta-Store": "nope"}, 400, "Store for identifier nope not found"),
     ({"X-Image-Meta-Store": "file"}, 400, "Store for identifier file not found"),
+    ({"X-Image-Meta-Store": ""}, 400, "Store for identifier  not found"),
     ({"X-Image-Meta-Store": "web"}, 410, "Adding images to store is disabled"),
 ]
 
