@@ -206,13 +206,11 @@ async def delete(service: Service, image: Image) -> Image:
         raise errors.NotFound(f"Failed to find image {image.id} to delete: it is deleted already.")
     require_known_places(service.stores, image)
     later = service.conf.delayed_delete and bool(image.locations)
-    target = Status.PENDING_DELETE if later else Status.DELETED
-    lifecycle.require(image.status, target)
+    lifecycle.require(image.status, Status.PENDING_DELETE if later else Status.DELETED)
     try:
         if not later:
             return await remove(service.registry, service.stores, image)
-        await _move(service, image, target)
-        return await service.registry.delete_image(image.id)
+        return await service.registry.delete_image(image.id, status=Status.PENDING_DELETE, from_status={image.status})
     except errors.WrongStatus:
         return await delete(service, await service.registry.get_image(image.id, include_deleted=True))
 
@@ -245,10 +243,6 @@ async def remove(registry: Registry, stores: Stores, image: Image) -> Image:
     if image.deleted:
         await move(gone, from_status={image.status})
     return await registry.delete_image(image.id)
-
-
-async def _move(service: Service, image: Image, target: Status) -> Image:
-    return await service.registry.update_image(image.id, ImageChange({"status": target}), from_status={image.status})
 
 
 def require_known_places(stores: Stores, image: Image) -> None:
@@ -291,7 +285,7 @@ async def set_deactivated(service: Service, image: Image, deactivated: bool) -> 
     verb = "deactivate" if deactivated else "reactivate"
     if image.status is not source:
         raise errors.Forbidden(f"Not allowed to {verb} image in status '{image.status}'.")
-    await _move(service, image, target)
+    await service.registry.update_image(image.id, ImageChange({"status": target}), from_status={image.status})
 
 
 async def add_tag(service: Service, image: Image, tag: str) -> None:

@@ -143,12 +143,15 @@ class Registry(ABC):
         """
 
     @abstractmethod
-    async def delete_image(self, image_id: str) -> Image:
-        """Soft-delete: ``deleted``, ``deleted_at``; properties, tags, members and locations of it go. The status stays.
+    async def delete_image(
+        self, image_id: str, *, status: Status | None = None, from_status: Collection[Status] | None = None
+    ) -> Image:
+        """Soft-delete: ``deleted``, ``deleted_at``; properties, tags, members and locations of it go. It gets ``status`` (None:
+        the one that it has).
 
         A lease of it stays, so that what a dying upload leaves is still found by the sweep; so do the locations of an image that
-        is ``pending_delete``. Works again on a deleted image.
-        Returns the image as it is then. ``NotFound``.
+        is ``pending_delete`` then. Works again on a deleted image, unless ``from_status`` is given.
+        Returns the image as it is then. ``NotFound``; ``WrongStatus`` when it is deleted, or has none of ``from_status``.
         """
 
     @abstractmethod

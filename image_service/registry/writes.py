@@ -69,16 +69,21 @@ def update_image(
     return _apply(connection, image_id, change)
 
 
-def delete_image(connection: Connection, image_id: str) -> Image:
+def delete_image(
+    connection: Connection, image_id: str, *, status: Status | None = None, from_status: Collection[Status] | None = None
+) -> Image:
     """Mark the row as deleted, drop what hangs on it; but where bytes lie that are still to be removed."""
     row = _lock(connection, image_id, include_deleted=True)
+    if from_status is not None and (row.deleted or row.status not in from_status):
+        raise _wrong_status(image_id, row.status)
+    status = status or row.status
     for table in tables.BELONGINGS:
-        if table is not IMAGE_LOCATIONS or row.status != Status.PENDING_DELETE:
+        if table is not IMAGE_LOCATIONS or status != Status.PENDING_DELETE:
             connection.execute(delete(table).where(table.c.image_id == image_id))
     if not row.deleted:
         moment = now()
-        marked = update(IMAGES).where(IMAGES.c.id == image_id).values(deleted=True, deleted_at=moment, updated_at=moment)
-        connection.execute(marked)
+        marked = {"status": status, "deleted": True, "deleted_at": moment, "updated_at": moment}
+        connection.execute(update(IMAGES).where(IMAGES.c.id == image_id).values(marked))
     return find_image(connection, image_id, include_deleted=True)
 
 

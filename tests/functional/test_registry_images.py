@@ -161,6 +161,17 @@ async def test_a_status_changes_only_from_where_it_was_expected(registry: Regist
 
 
 @with_registry
+async def test_a_delete_may_move_the_status_in_the_same_step(registry: Registry) -> None:
+    image = await registry.create_image(rich_image())
+    waits = Status.PENDING_DELETE
+    with pytest.raises(WrongStatus):
+        await registry.delete_image(image.id, status=waits, from_status=[Status.QUEUED])
+    assert await registry.get_image(image.id) == image
+    gone = await registry.delete_image(image.id, status=waits, from_status=[image.status])
+    assert (gone.deleted, gone.status, gone.locations, gone.tags) == (True, waits, image.locations, [])
+
+
+@with_registry
 async def test_a_deleted_image_leaves_its_row_alone(registry: Registry) -> None:
     image = await registry.create_image(rich_image())
     await registry.create_member(Member(image.id, "p2"))
@@ -173,6 +184,8 @@ async def test_a_deleted_image_leaves_its_row_alone(registry: Registry) -> None:
     assert await registry.list_shared("p2") == []
     assert await registry.get_image(image.id, include_deleted=True) == gone
     assert await registry.delete_image(image.id) == gone
+    with pytest.raises(WrongStatus):
+        await registry.delete_image(image.id, from_status=[Status.ACTIVE])
     with pytest.raises(NotFound):
         await registry.get_image(image.id)
     with pytest.raises(NotFound):
