@@ -6,8 +6,9 @@ from aiohttp import web
 from oslo_config import cfg
 
 from image_service.api.app import make_api_app
+from image_service.api.v2.schemas import check_image
 from image_service.cli.serve import serve
-from image_service.registry.opening import open_registry, preload
+from image_service.registry import opening
 from image_service.store.stores import Stores
 
 
@@ -16,7 +17,13 @@ async def make_app(conf: cfg.ConfigOpts) -> web.Application:
     stores = Stores.from_config(conf)
     for store in stores.all():
         store.prepare()
-    return make_api_app(conf, await open_registry(conf), stores)
+    return make_api_app(conf, await opening.open_registry(conf), stores)
+
+
+def preload(conf: cfg.ConfigOpts) -> None:
+    """Make what all workers need and share."""
+    opening.preload(conf)
+    check_image(conf, {})  # compiles the schema
 
 
 def main() -> None:

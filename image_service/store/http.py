@@ -94,7 +94,8 @@ class HttpStore(Store):
         self.name = name
         self._addresses = addresses
         self._pauses = [0.5 * number for number in range(1, retries + 1)]
-        self._tls = False if insecure else ssl.create_default_context(cafile=ca_file)
+        # True: aiohttp's own context, with the system's certificates, which the workers share. Another takes 3 MB of each.
+        self._tls = ssl.create_default_context(cafile=ca_file) if ca_file and not insecure else not insecure
         self._session: aiohttp.ClientSession | None = None
 
     async def begin(self, image_id: str, upload_id: str, size: int | None) -> StoreWriter:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+from image_service import config
+from image_service.api.v2 import schemas
 from image_service.api.v2.schemas import BASE, READ_ONLY, documents
+from image_service.cli.api import preload
 from image_service.model import Image, MemberStatus, Status, Visibility
 from image_service.operations.images import MAX_NAME
 
@@ -36,3 +39,12 @@ def test_collections_hold_their_items() -> None:
         assert DOCUMENTS[name]["properties"][name]["items"] == DOCUMENTS[item]
     stub = DOCUMENTS["tasks"]["properties"]["tasks"]["items"]["properties"]
     assert set(DOCUMENTS["task"]["properties"]) - set(stub) == {"input", "result", "message"}
+
+
+def test_the_check_is_compiled_before_the_workers_are_forked() -> None:
+    conf = config.load("glance-api", [], [])
+    schemas._image_check.cache_clear()
+    preload(conf)
+    compiled = schemas._image_check.cache_info().misses
+    schemas.check_image(conf, {"name": "x"})
+    assert (compiled, schemas._image_check.cache_info().misses) == (1, 1)
