@@ -1,7 +1,7 @@
 """``RemoteRegistry``: the registry over HTTP to image-registry.
 
-One POST a call, on pooled connections. A read that broke is asked again; a write is sent again only when it never left this
-host, for otherwise nobody knows whether it was done.
+One POST a call, on pooled connections. A call that does no harm when it is done twice is asked again where it broke; another one
+only when it never left this host, for otherwise nobody knows whether it was done.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class RemoteRegistry(Registry):
                 unsent = isinstance(error, aiohttp.ClientConnectorError)
                 refused = unsent and not isinstance(error, aiohttp.ClientSSLError)
                 waits = refused and name in _PATIENT and time.monotonic() - begin < _PATIENCE
-                again = waits or (attempt < ATTEMPTS and (unsent or name in wire.READS))
+                again = waits or (attempt < ATTEMPTS and (unsent or name in wire.REPEATABLE))
                 if not again or isinstance(error, TimeoutError):
                     LOG.error("image-registry at %s: %s: %r", self._address, name, error)
                     raise RegistryUnavailable("image-registry does not answer. Try again later.") from error

@@ -26,8 +26,9 @@ Decoder = Callable[[Any], Any]
 SECRET_HEADER = "X-Registry-Secret"  # noqa: S105 - a name, not a secret
 REQUEST_ID_HEADER = "X-Openstack-Request-Id"
 # Asking again does no harm.
-READS = frozenset(
-    {"get_image", "list_images", "live_uploads", "list_members", "get_member", "list_shared"} | {"storage_used", "check"}
+REPEATABLE = frozenset(
+    {"get_image", "list_images", "live_uploads", "list_members", "get_member", "list_shared", "storage_used", "check"}
+    | {"renew_upload", "settle"}
 )
 _PLAIN = frozenset({str, int, bool, float, types.NoneType})
 

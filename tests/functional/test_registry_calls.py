@@ -144,8 +144,8 @@ def test_a_registry_that_is_not_there_is_unavailable() -> None:
     asyncio.run(body())
 
 
-def test_a_read_that_broke_is_asked_again_and_a_write_is_not(url: str) -> None:
-    """A server that hangs up after each second request was read: reads come through, a write is not done twice."""
+def test_what_broke_is_asked_again_but_for_a_write(url: str) -> None:
+    """A server that hangs up after each second request was read: reads and renewals come through, a write is not done twice."""
     seen: list[bytes] = []
 
     async def body() -> None:
@@ -173,7 +173,9 @@ def test_a_read_that_broke_is_asked_again_and_a_write_is_not(url: str) -> None:
                 await registry.create_image(Image(id=NOBODY, visibility=Visibility.PUBLIC, status=Status.ACTIVE))
             assert seen == [b"/internal/create_image"]
             assert [image.id for image in await registry.list_images(ImageQuery())] == [NOBODY]
-            assert seen == [b"/internal/create_image", b"/internal/list_images", b"/internal/list_images"]
+            assert await registry.renew_upload(NOBODY, NOBODY) is False
+            asked = [name.removeprefix(b"/internal/").decode() for name in seen]
+            assert asked == ["create_image", "list_images", "list_images", "renew_upload", "renew_upload"]
             await registry.aclose()
             server.close()
             await server.wait_closed()

@@ -69,4 +69,4 @@ def test_each_variable_of_a_playbook_is_documented(documents: str) -> None:
 
 def test_the_proxy_asks_again_what_the_api_asks_again() -> None:
     variables = yaml.safe_load((ROOT / "roles/image_proxy/vars/main.yml").read_text(encoding="utf-8"))
-    assert set(variables["image_proxy_registry_reads"]) == wire.READS
+    assert set(variables["image_proxy_registry_repeatable"]) == wire.REPEATABLE
