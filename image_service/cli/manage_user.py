@@ -22,6 +22,7 @@ from oslo_config import cfg
 
 from image_service import config
 from image_service.api.middleware.http_basic import LONGEST_PASSWORD, parse_identities
+from image_service.durable import fsync_folder
 from image_service.errors import Conflict, InvalidValue, NotFound
 
 SHORTEST_PASSWORD = 8
@@ -99,6 +100,7 @@ def _replace(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
         Path(file.name).replace(path)
+        fsync_folder(path.parent)
 
 
 def _require_possible(files: UserFiles, args: argparse.Namespace) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from pathlib import Path
 
 from oslo_config import cfg
+
+from image_service.durable import fsync_folder
 
 BYTES = 32
 _SHORTEST = 32
@@ -40,3 +43,6 @@ def make_secret(path: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(secrets.token_hex(BYTES) + "\n")
+        file.flush()
+        os.fsync(descriptor)
+    fsync_folder(Path(path).absolute().parent)

@@ -32,9 +32,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from image_service import errors
+from image_service.durable import fsync_folder
 from image_service.model import Location
 from image_service.store.interface import Confirm, Store, StoredObject, StoreWriter
-from image_service.store.part_file import PartFile, fsync_folder, ignores_case
+from image_service.store.part_file import PartFile, ignores_case
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -15,23 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from image_service import faults
+from image_service.durable import fsync_folder
 
 _HOLE = bytes(65536)
 _NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 # What direct writes must be multiples of, in length and place; no disk has larger blocks.
 ALIGNMENT = 4096
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make names that came or went in ``folder`` durable, where the file system can (CIFS, for one, cannot)."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-    finally:
-        os.close(fd)
 
 
 def ignores_case(path: Path) -> bool:

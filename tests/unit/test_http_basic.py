@@ -19,6 +19,7 @@ from oslo_config import cfg
 from image_service.api.middleware import http_basic
 from image_service.api.middleware.authentication import make_authenticator
 from image_service.api.middleware.http_basic import matches, nobodys_hash, parse_identities, parse_passwords
+from image_service.cli import manage_user
 from image_service.context import RequestContext
 from image_service.errors import NotAuthenticated, ServiceUnavailable
 from tests.unit.test_authentication import ask, configured, known, request
@@ -266,3 +267,10 @@ def test_the_environment_gives_no_identity(tmp_path: Path, users: Users, monkeyp
     monkeypatch.setattr(os, "environ", {**os.environ, "OS_TOKEN": "x", "REMOTE_USER": "alice"})
     with pytest.raises(NotAuthenticated):
         ask(make_authenticator(configured(tmp_path, users.text)), request({"REMOTE_USER": "alice"}))
+
+
+def test_a_changed_file_of_users_survives_a_power_cut(tmp_path: Path, synced: set[int]) -> None:
+    path = tmp_path / "htpasswd"
+    manage_user._replace(path, b"alice:hash\n")
+    assert {path.stat().st_ino, tmp_path.stat().st_ino} <= synced
+    assert list(tmp_path.iterdir()) == [path]

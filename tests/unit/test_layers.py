@@ -3,7 +3,7 @@
 cli, api, registry.server, serving     who is spoken to
 operations                             what can be done to images
 transfer, registry, store              bytes in motion, what is known, where bytes are kept
-model, context, config, config_check, errors, faults, log
+model, context, config, config_check, durable, errors, faults, log
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ FLOORS = {
     "store": MEANS,
     "model": GROUND,
     "context": GROUND,
+    "durable": GROUND,
     "config": GROUND,
     "config_check": GROUND,
     "log": GROUND,

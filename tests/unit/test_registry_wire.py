@@ -48,7 +48,7 @@ CHANGE = ImageChange(values={"status": Status.ACTIVE, "size": None}, tags=[], lo
 
 def test_every_method_has_its_call() -> None:
     assert wire.CALLS.keys() == Registry.__abstractmethods__ - {"aclose"}
-    assert wire.CALLS.keys() > wire.READS
+    assert wire.CALLS.keys() > wire.REPEATABLE
 
 
 @pytest.mark.parametrize(
@@ -122,9 +122,10 @@ def test_what_is_no_error_of_ours_is_unavailable(body: bytes) -> None:
     assert type(wire.decode_error(body)) is RegistryUnavailable
 
 
-def test_a_secret_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+def test_a_secret_is_made_once_for_its_owner_alone(tmp_path: Path, synced: set[int]) -> None:
     path = str(tmp_path / "secret")
     make_secret(path)
+    assert {Path(path).stat().st_ino, tmp_path.stat().st_ino} <= synced
     assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
     assert len(read_secret(path)) == 64
     with pytest.raises(FileExistsError):
