@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import IO
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ from image_service.errors import ClientDisconnected, DataMissing, ImageServiceEr
 from image_service.model import Image
 from image_service.operations.downloads import Bytes
 
-_FIRST_PIECE = 1 << 20
+_PIECE = 2 << 20
 
 
 async def send(call: Call, data: Bytes, headers: dict[str, str], part: range | None = None) -> web.StreamResponse:
@@ -66,47 +67,73 @@ async def _send_file(request: web.Request, response: web.StreamResponse, data: B
         await response.prepare(request)
         if request.transport is None or request.transport.is_closing():
             raise ConnectionResetError
-        return await _sendfile(request.transport, file, offset, length) if length else 0
+        return await _sendfile(request.transport, file, data, offset, length) if length else 0
 
 
-async def _sendfile(transport: asyncio.Transport, file: IO[bytes], offset: int, length: int) -> int:
-    """As ``loop.sendfile``, which makes the kernel forget the socket and learn it again for every piece: that takes a fifth of
-    the processor time of a download. Its first piece waits until the headers are sent.
+async def _sendfile(transport: asyncio.Transport, file: IO[bytes], data: Bytes, offset: int, length: int) -> int:
+    """As ``loop.sendfile``, which makes the kernel forget the socket and learn it again whenever it is full: that takes a fifth
+    of the processor time of a download. Its first piece waits until the headers are sent.
     """
-    loop = asyncio.get_running_loop()
-    first = min(length, _FIRST_PIECE)
+    loop, first = asyncio.get_running_loop(), min(length, _PIECE)
+    await _bring(file, data, offset, first)
     sent = await loop.sendfile(transport, file, offset, first)
-    if sent < first or sent == length:
+    if sent < first:
         return sent
-    ended: asyncio.Future[int] = loop.create_future()
+    with transport.get_extra_info("socket").dup() as sock:  # asyncio lets nobody else watch a transport's own.
+        while sent < length:
+            piece = min(length - sent, _PIECE)
+            await _bring(file, data, offset + sent, piece)
+            done = await _send_piece(sock, file, offset + sent, piece)
+            if not done:
+                break
+            sent += done
+    return sent
+
+
+async def _bring(file: IO[bytes], data: Bytes, offset: int, size: int) -> None:
+    """Let a thread of the store wait for its disk: who sends what is not in memory keeps the whole process waiting.
+
+    Where the kernel does not tell what is in memory (NFS, FUSE), a thread looks each time.
+    """
+    try:
+        if os.preadv(file.fileno(), [bytearray(1)], offset + size - 1, os.RWF_NOWAIT):
+            return
+    except OSError:
+        pass
+    with suppress(ImageServiceError):  # of an image that was deleted, or a disk that fails: the one who sends will see
+        async with aclosing(data.store.read(data.url, offset, size)) as chunks:
+            async for _ in chunks:
+                pass
+
+
+async def _send_piece(sock: socket.socket, file: IO[bytes], offset: int, size: int) -> int:
+    """The bytes that were sent: all of them, or what the file still had."""
+    loop, sent = asyncio.get_running_loop(), 0
+    ended: asyncio.Future[None] = loop.create_future()
 
     def send_more() -> None:
         nonlocal sent
         if ended.done():  # cancelled
             return
         try:
-            piece = os.sendfile(sock.fileno(), file.fileno(), offset + sent, length - sent)
+            done = os.sendfile(sock.fileno(), file.fileno(), offset + sent, size - sent)
         except BlockingIOError:
             return
         except OSError as error:
             loop.remove_writer(sock)
             ended.set_exception(error)
             return
-        sent += piece
-        if not piece or sent == length:
+        sent += done
+        if not done or sent == size:
             loop.remove_writer(sock)
-            ended.set_result(sent)
+            ended.set_result(None)
 
-    with transport.get_extra_info("socket").dup() as sock:  # asyncio lets nobody else watch a transport's own.
-        reads = transport.is_reading()
-        transport.pause_reading()  # A client that has closed its side may still want all bytes.
-        loop.add_writer(sock, send_more)
-        try:
-            return await ended
-        finally:
-            loop.remove_writer(sock)
-            if reads:
-                transport.resume_reading()
+    loop.add_writer(sock, send_more)
+    try:
+        await ended
+    finally:
+        loop.remove_writer(sock)
+    return sent
 
 
 async def _send_stream(request: web.Request, response: web.StreamResponse, data: Bytes, offset: int, length: int) -> int:

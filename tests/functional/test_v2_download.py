@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import hashlib
@@ -9,13 +10,16 @@ import http.client
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from image_service.api import sending
 from image_service.errors import StoreUnavailable
+from image_service.operations.downloads import Bytes
+from image_service.store.filesystem import FilesystemStore
 from tests.functional.running import PATIENCE, eventually
 from tests.functional.service import Service
 from tests.functional.v2 import ADMIN, A, B, download, patch
@@ -231,6 +235,35 @@ def test_a_file_that_is_cut_during_its_download_is_no_whole_image(embedded: Serv
 def test_a_file_that_cannot_be_read_is_an_error_that_tells_no_path() -> None:
     error = sending._explained(PermissionError(errno.EACCES, "Permission denied", "/var/lib/glance/images/x"))
     assert (type(error), "Permission denied" in error.message, "/var" in error.message) == (StoreUnavailable, True, False)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["in memory", "nobody knows"])
+def test_a_thread_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool) -> None:
+    """Whoever sends would keep all others waiting. A file that is gone by then is still open to be sent."""
+    read: list[tuple[int, int | None]] = []
+
+    class Watched(FilesystemStore):
+        def read(self, url: str, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
+            read.append((offset, length))
+            return super().read(url, offset, length)
+
+    def nobody_knows(*_: object) -> int:
+        raise OSError(errno.EOPNOTSUPP, "")
+
+    if not told:
+        monkeypatch.setattr(os, "preadv", nobody_knows)
+    path = tmp_path / "x"
+    path.write_bytes(DATA)
+
+    async def bring() -> None:
+        store = Watched("file", [(tmp_path, 0)])
+        with path.open("rb") as file:
+            path.unlink()
+            await sending._bring(file, Bytes(100, store, f"file://{path}", path), 10, 50)
+        await store.close()
+
+    asyncio.run(bring())
+    assert read == ([] if told else [(10, 50)])
 
 
 # -- who may, and when ---------------------------------------------------------------------------------------------------------
