@@ -14,7 +14,7 @@ BACKGROUND ?=
 # What `make test` and the others hand to pytest, e.g. ARGS="-k upload -x".
 ARGS ?=
 # Servers and tools that tests start themselves, each on a port and data folder of its own.
-TEST_PACKAGES := curl mariadb-client-core mariadb-server-core nginx-light qemu-system-x86 qemu-utils
+TEST_PACKAGES := curl mariadb-client-core mariadb-server-core nginx-light qemu-block-extra qemu-system-x86 qemu-utils
 HOST_PACKAGES := podman runc mmdebstrap openssh-client
 # wrk measures; the others build uWSGI, under which real Glance runs.
 BENCH_PACKAGES := gcc libc6-dev mariadb-client-core mariadb-server-core nginx-light python3-dev wrk

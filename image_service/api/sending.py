@@ -24,7 +24,7 @@ _PIECE = 2 << 20
 
 
 async def send(call: Call, data: Bytes, headers: dict[str, str], part: range | None = None) -> web.StreamResponse:
-    """Send all bytes, or ``part`` of them as a 206."""
+    """Send all bytes, or ``part`` of them as a 206; of ``HEAD`` the headers alone."""
     name, _, prefix = call.conf.api.sendfile_header.partition(":")
     if data.path is not None and name and "X-Sendfile-Type" in call.request.headers:
         location = {name: prefix + quote(str(data.path))}
@@ -35,6 +35,8 @@ async def send(call: Call, data: Bytes, headers: dict[str, str], part: range | N
     response.content_length = length
     if part:
         response.headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{data.size}"
+    if call.request.method == "HEAD":
+        return response
     try:
         if await (_send_file if data.path else _send_stream)(call.request, response, data, offset, length) != length:
             raise StoreUnavailable(f"The data of image {call.params['image_id']} ended too early.")

@@ -76,4 +76,5 @@ OTHERS = {
     "ansible/sitecustomize.py",
     "ansible/environment",
     "openstack/accept",
+    "qemu/read",
 }

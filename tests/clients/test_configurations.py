@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from tests.clients.cases import CONFIGURATIONS, FAILURES
 from tests.clients.conftest import HEADERS, Settle
 from tests.clients.page import blocks
+from tests.clients.sessions import DATA
+
+CURL_OF_QEMU = "block-curl.so"
 
 
 @pytest.mark.parametrize(("name", "command", "flavor"), CONFIGURATIONS)
@@ -24,6 +31,24 @@ def test_the_page_tells_what_the_client_answers(name: str, flavor: str, settle: 
     expected = text.splitlines()[-1].removeprefix("# ")
     assert workplace.run(blocks()[name].language, text) != 0, workplace.output
     assert expected in workplace.output
+
+
+@pytest.mark.skipif(
+    not (shutil.which("qemu-img") and list(Path("/usr/lib").glob(f"*/qemu/{CURL_OF_QEMU}"))),
+    reason="qemu-block-extra is not installed",
+)
+@pytest.mark.parametrize("flavor", ["none", "http_basic"])
+def test_qemu_reads_an_image_where_it_is(flavor: str, settle: Settle) -> None:
+    workplace = settle(flavor)
+    data = DATA[: len(DATA) // 512 * 512]
+    image = workplace.service.image(data, HEADERS[flavor])
+    text = workplace.text("qemu/read")
+    if flavor == "http_basic":
+        text = text.replace("http://", "http://alice:alices-secret@")
+    assert workplace.run("sh", f"ID={image['id']}\n{text}") == 0, workplace.output
+    for name in ("copy.qcow2", "overlay.qcow2"):
+        subprocess.run(["qemu-img", "convert", "-O", "raw", name, "read.img"], cwd=workplace.folder, check=True)
+        assert (workplace.folder / "read.img").read_bytes() == data, name
 
 
 def test_another_project_accepts_a_shared_image(settle: Settle) -> None:

@@ -155,7 +155,7 @@ def test_a_list_takes_a_body_and_forgets_it(embedded: Service) -> None:
 ALLOWED = [
     ("/v2/images", "GET, POST"),
     ("/v2/images/{id}", "GET, PATCH, DELETE"),
-    ("/v2/images/{id}/file", "GET, PUT"),
+    ("/v2/images/{id}/file", "GET, PUT, HEAD"),
     ("/v2/images/{id}/actions/deactivate", "POST"),
     ("/v2/images/{id}/actions/reactivate", "POST"),
     ("/v2/images/{id}/tags/x", "PUT, DELETE"),

@@ -51,6 +51,19 @@ def test_all_data_come_with_their_length_and_hash(service: Service) -> None:
     assert {name: answer.headers.get(name) for name in wanted} == wanted
 
 
+def test_head_tells_the_length_and_sends_nothing(service: Service) -> None:
+    image = service.image(DATA)
+    path = f"/v2/images/{image['id']}/file"
+    got = service.ask("GET", path)
+    for headers in ({}, {"Range": "bytes=0-9"}):
+        answer = service.ask("HEAD", path, headers=headers)
+        assert (answer.status, answer.body) == (200, b"")
+        for name in ("content-type", "content-length", "content-md5", "etag", "accept-ranges"):
+            assert answer.headers[name] == got.headers[name]
+    assert service.ask("HEAD", path, headers={"If-None-Match": ETAG}).status == 304
+    assert service.ask("HEAD", f"/v2/images/{service.image()['id']}/file").status == 204
+
+
 LARGE = bytes(range(251)) * 60_000
 PARTS = [range(len(LARGE)), range(1, (1 << 20) + 1), range(1 << 20), range(3, (1 << 20) + 4), range(5_000_001, len(LARGE))]
 

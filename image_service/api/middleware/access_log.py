@@ -11,6 +11,8 @@ from image_service import log
 
 NAME = "image_service.access"
 access_log = logging.getLogger(NAME)
+# An address may be as long as a header line, and lines wait in memory while the log's disk is stuck.
+_LONGEST_PATH = 2048
 
 
 class AccessLogger(AbstractAccessLogger):
@@ -22,7 +24,7 @@ class AccessLogger(AbstractAccessLogger):
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         """Write the line."""
         context = request.get("context")
-        path = request.raw_path
+        path = request.raw_path[:_LONGEST_PATH]
         log.event(
             NAME,
             request.get("request_id", ""),

@@ -13,7 +13,7 @@ ROUTES = Routes()
 
 ROUTES.add("images", GET=images.index, POST=images.create)
 ROUTES.add("images/{image_id}", GET=images.show, PATCH=images.patch, DELETE=images.delete)
-ROUTES.add("images/{image_id}/file", GET=data.download, PUT=data.upload)
+ROUTES.add("images/{image_id}/file", GET=data.download, PUT=data.upload, HEAD=data.download)
 ROUTES.add("images/{image_id}/actions/deactivate", POST=images.deactivate)
 ROUTES.add("images/{image_id}/actions/reactivate", POST=images.reactivate)
 ROUTES.add("images/{image_id}/tags/{tag}", PUT=images.add_tag, DELETE=images.remove_tag)

@@ -34,7 +34,7 @@ async def upload(call: Call) -> None:
 
 
 async def download(call: Call) -> web.StreamResponse:
-    """``GET``: all data, or one range of it; 204 while there is none."""
+    """``GET``: all data, or one range of it; 204 while there is none. ``HEAD`` (ours, for qemu): how many there are."""
     request = call.request
     image = await call.image()
     downloads.require_readable(call.context, image)
@@ -46,7 +46,7 @@ async def download(call: Call) -> web.StreamResponse:
         headers |= {"Content-MD5": image.checksum, "ETag": f'"{image.checksum}"'}
     if sending.not_modified(request, image):
         return web.Response(status=304, headers=headers)
-    part = _part(call, data.size) if sending.range_still_valid(request, image) else None
+    part = _part(call, data.size) if request.method == "GET" and sending.range_still_valid(request, image) else None
     return await sending.send(call, data, headers, part)
 
 
