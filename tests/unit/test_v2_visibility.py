@@ -13,6 +13,8 @@ MEMBER = RequestContext(project="p", roles=frozenset({"member"}), authenticated=
 NOBODY = RequestContext(read_only=True)
 ADMIN = RequestContext(project="a", roles=frozenset({"admin"}), is_admin=True, authenticated=True)
 
+EVERYBODY = RequestContext(is_admin=True)
+
 PUBLIC = Visible(("public",))
 OWN = Visible(owner="p")
 
@@ -38,6 +40,8 @@ ROWS: list[tuple[RequestContext, str | None, str | None, tuple[Visible, ...] | N
     (ADMIN, None, None, (Visible(("public", "shared", "private")), Visible(owner="a"))),
     (ADMIN, "private", None, (Visible(("private",)),)),
     (ADMIN, "all", None, None),
+    (EVERYBODY, None, None, None),
+    (EVERYBODY, "community", None, (Visible(("community",)),)),
 ]
 
 
