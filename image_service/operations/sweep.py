@@ -76,8 +76,9 @@ async def let_renew(registry: Registry, lease_seconds: float) -> datetime:
 
 async def _discard(registry: Registry, stores: Stores, lease: UploadLease, image: Image) -> None:
     async def confirm() -> None:
-        # A deleted image never gets bytes again.
-        if not image.deleted and not await registry.renew_upload(lease.image_id, lease.upload_id):
+        # A deleted image never gets bytes again. One that is being deleted has none to put back: it was saving.
+        gone = image.deleted or image.status is Status.DELETED
+        if not gone and not await registry.renew_upload(lease.image_id, lease.upload_id):
             raise UploadLost("another process was faster, or the image is being deleted.")
 
     try:

@@ -56,6 +56,21 @@ def test_dead_upload_of_a_deleted_image(house: House) -> None:
     house.run(work)
 
 
+def test_dead_upload_of_an_image_whose_delete_was_cut_short(house: House) -> None:
+    """One pass is enough."""
+
+    async def work(rooms: Rooms) -> None:
+        lease = await rooms.queued()
+        await rooms.half(lease)
+        await rooms.registry.update_image(lease.image_id, ImageChange({"status": Status.DELETED}))
+        assert len(await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 0)) == 1
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 0)).removed == [lease.image_id]
+        assert house.files() == set()
+        assert await rooms.registry.live_uploads() == []
+
+    house.run(work)
+
+
 def test_many_sweeps_at_once(house: House) -> None:
     async def work(rooms: Rooms) -> None:
         leases = [await rooms.queued() for _ in range(10)]
