@@ -24,13 +24,28 @@ class Verdict:
 
 
 async def verify(registry: Registry, stores: Stores, share: float = 1.0) -> AsyncIterator[Verdict]:
-    """A verdict on each location of the images that have bytes, or of a random ``share`` (0 to 1) of these images."""
-    async for image in with_bytes(registry):
+    """A verdict on each location of the images that have bytes, or of a random ``share`` (0 to 1) of these images, but at least
+    of one.
+    """
+    async for image in _sample(with_bytes(registry), share):
+        for location in image.locations:
+            verdict = await _verify_one(stores, image, location)
+            if verdict.problem is None or await has_still(registry, image):
+                yield verdict
+
+
+async def _sample(images: AsyncIterator[Image], share: float) -> AsyncIterator[Image]:
+    """A random ``share`` of ``images``, but at least one."""
+    taken, seen, spare = False, 0, None
+    async for image in images:
+        seen += 1
         if random.random() < share:  # noqa: S311 - a sample, not a secret
-            for location in image.locations:
-                verdict = await _verify_one(stores, image, location)
-                if verdict.problem is None or await has_still(registry, image):
-                    yield verdict
+            taken = True
+            yield image
+        elif random.randrange(seen) == 0:  # noqa: S311 - any of those that were left out
+            spare = image
+    if spare is not None and not taken:
+        yield spare
 
 
 async def _verify_one(stores: Stores, image: Image, location: Location) -> Verdict:

@@ -77,6 +77,7 @@ def test_verify_a_sample(house: House) -> None:
             await rooms.active()
         seen = [verdict async for verdict in verify(rooms.registry, rooms.stores, 0.5)]
         assert 0 < len(seen) < 40
+        assert len([verdict async for verdict in verify(rooms.registry, rooms.stores, 1e-12)]) == 1
 
     house.run(work)
 
@@ -155,7 +156,7 @@ def test_scrubber(house: House) -> None:
     assert not house.files() & orphans
     kept.intersection_update(house.files())
     house.run(stay_young)
-    assert run(house, "image-scrubber") == (0, "")
+    assert run(house, "image-scrubber") == (0, "There was nothing to clean up.\n")
 
 
 def test_scrubber_tells_of_lost_data(house: House) -> None:
