@@ -13,10 +13,13 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from image_service.errors import DataMissing, ReadOnlyStore, StoreUnavailable, UnsupportedUrl
 from image_service.store.interface import Confirm, Store, StoreWriter
@@ -25,6 +28,7 @@ LOG = logging.getLogger(__name__)
 
 _REDIRECTS = 5
 _CHUNK = 256 << 10
+_LOOKUPS = 16
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
 _HEADERS = {"Accept-Encoding": "identity"}
 # UnicodeError: a host that is no name, such as one with a part of more than 63 characters.
@@ -176,8 +180,11 @@ class HttpStore(Store):
 
     async def _request(self, method: str, url: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         if self._session is None:
-            # No cookies and no proxy from the environment; names are looked up anew, for what was public may have moved.
-            connector = aiohttp.TCPConnector(ssl=self._tls, socket_factory=self._addresses.socket, use_dns_cache=False)
+            # No cookies and no proxy from the environment; names are looked up anew, for what was public may have moved. Whoever
+            # reads from a slow server keeps nobody out: there is no limit.
+            connector = aiohttp.TCPConnector(
+                limit=0, ssl=self._tls, socket_factory=self._addresses.socket, use_dns_cache=False, resolver=_Resolver()
+            )
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 timeout=_TIMEOUT,
@@ -187,6 +194,27 @@ class HttpStore(Store):
             )
         # The address filter sees also where redirects lead. aiohttp's number is the first that is refused.
         return await self._session.request(method, url, headers=headers, allow_redirects=True, max_redirects=_REDIRECTS + 1)
+
+
+class _Resolver(AbstractResolver):
+    """Looks names up in threads of its own, and not for ever: a silent DNS server would hold up all that use asyncio's."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="lookup")
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[ResolveResult]:
+        """The addresses of a name. ``OSError``: none, or no answer within ten seconds."""
+        look = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+        async with asyncio.timeout(_TIMEOUT.sock_connect):
+            found = await asyncio.get_running_loop().run_in_executor(self._threads, look)
+        return [
+            ResolveResult(hostname=host, host=str(at[0]), port=port, family=kind, proto=protocol, flags=socket.AI_NUMERICHOST)
+            for kind, _, protocol, _, at in found
+        ]
+
+    async def close(self) -> None:
+        """Leave lookups that run alone."""
+        self._threads.shutdown(wait=False)
 
 
 def _range(start: int, end: int | None) -> dict[str, str]:

@@ -14,12 +14,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
+import aiohttp
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from image_service.errors import DataMissing, ReadOnlyStore, StoreUnavailable, UnsupportedUrl
+from image_service.store import http
 from image_service.store.http import AddressFilter, HttpStore
 from image_service.store.interface import Store
 from tests.unit.store_conformance import ReadContract, granted, in_loop, new_id, read_all
@@ -107,6 +109,7 @@ def serving(tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """A web server on loopback; ``HOST:PORT``."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that break off
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever)
@@ -124,6 +127,44 @@ def serving(tls: ssl.SSLContext | None = None) -> Iterator[str]:
 def web() -> Iterator[str]:
     with serving() as address:
         yield f"http://{address}"
+
+
+def test_who_reads_slowly_keeps_nobody_out(web: str) -> None:
+    """More than the hundred connections that aiohttp would make at most."""
+    Handler.objects["megabyte"] = b"x" * (1 << 20)
+
+    async def body() -> bytes:
+        store = HttpStore("http", AddressFilter(inside=True))
+        slow = [store.read(f"{web}/data/megabyte") for _ in range(110)]
+        for reading in slow:
+            await anext(reading)
+        async with asyncio.timeout(30):
+            found = b"".join([data async for data in store.read(f"{web}/data/ten")])
+        for reading in slow:
+            await reading.aclose()
+        await store.close()
+        return found
+
+    assert asyncio.run(body()) == b"0123456789"
+
+
+def test_names_are_looked_up_in_threads_of_their_own_and_not_for_ever(monkeypatch: pytest.MonkeyPatch, web: str) -> None:
+    real, ended, threads = socket.getaddrinfo, threading.Event(), []
+
+    def look(host: str, *rest: object, **named: object) -> object:
+        threads.append(threading.current_thread().name)
+        if host == "silent.example":
+            ended.wait(30)
+        return real("127.0.0.1", *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look)
+    monkeypatch.setattr(http, "_TIMEOUT", aiohttp.ClientTimeout(total=None, sock_connect=0.5, sock_read=60))
+    port = web.rpartition(":")[2]
+    assert asyncio.run(size(inside(), f"http://some.example:{port}/data/ten")) == 10
+    with pytest.raises(StoreUnavailable):
+        asyncio.run(size(inside(), f"http://silent.example:{port}/data/ten"))
+    ended.set()
+    assert {name.partition("_")[0] for name in threads} == {"lookup"}
 
 
 def self_signed(folder: Path) -> tuple[str, str]:
