@@ -39,6 +39,8 @@ LOG = logging.getLogger(__name__)
 MARGIN = 20.0
 # A worker that lived for less is not replaced before this time is over, in seconds.
 SHORTEST_LIFE = 2.0
+# What a new generation gets to serve, in seconds, before another reload takes its place.
+PATIENCE = 10.0
 MOST_FILES = 65536
 TURN = 0.05
 LONGEST_PAUSE = 30.0
@@ -59,6 +61,8 @@ class Master(Arbiter):
         # The ages of the workers that READY was said for.
         self._announced: set[int] = set()
         self._again = False
+        # When the present generation began.
+        self._begun = time.monotonic()
         self._pause = 0.0
         self._not_before = 0.0
 
@@ -104,7 +108,7 @@ class Master(Arbiter):
             worker.retired = True
         self._announce()
         self._tell_retired(signal.SIGTERM)
-        if self._again and self._proven is self.app.conf:
+        if self._again and (self._proven is self.app.conf or time.monotonic() - self._begun > PATIENCE):
             self._again = False
             self.reload()
 
@@ -146,6 +150,8 @@ class Master(Arbiter):
         if report == SERVING or worker.conf is not self.app.conf:
             LOG.error("Worker %s ended unexpectedly (exit code %s)", worker.pid, code)
             self._not_before = max(self._not_before, worker.born + SHORTEST_LIFE)
+            if worker.conf is self._proven is not self.app.conf:  # The next generation may be long in coming.
+                self._return_to(worker.conf, "a worker with the old one ended meanwhile, and is replaced")
             return
         sentence = report.removeprefix(FAILED).decode(errors="replace")
         self._cannot_start(sentence or f"a worker ended while it started (exit code {code})")
@@ -164,10 +170,12 @@ class Master(Arbiter):
 
     def reload(self) -> None:
         """Read the configuration again and start a generation of workers with it."""
+        if self._proven is not self.app.conf:
+            if self._proven is None or time.monotonic() - self._begun < PATIENCE:
+                self._again = True
+                return
+            self._return_to(self._proven, "its workers neither served nor failed before the next reload")
         old = self.app.conf
-        if self._proven is not old:
-            self._again = True
-            return
         self._notifier.reloading()
         try:
             conf = self.app.read_conf()
@@ -183,6 +191,7 @@ class Master(Arbiter):
         self.app.conf = conf
         self.num_workers = conf.workers
         self._not_before = 0.0
+        self._begun = time.monotonic()
 
     def _return_to(self, old: ConfigOpts, sentence: str) -> None:
         """The new configuration is wrong, or its workers cannot start: they go, the old ones stay."""

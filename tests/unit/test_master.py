@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from gunicorn.errors import HaltServer
+from oslo_config import cfg
 
-from image_service.serving.master import Master
+from image_service.serving.master import PATIENCE, Master
+from image_service.serving.worker import SERVING
 
 
 class Starved(Master):
@@ -20,7 +23,7 @@ class Starved(Master):
         self.app: Any = SimpleNamespace(conf=conf, name="image-api")
         self._num_workers = 1
         self._proven: Any = proven
-        self._announced, self._again, self._pause, self._not_before = set(), False, 0.0, 0.0
+        self._announced, self._again, self._pause, self._not_before, self._begun = set(), False, 0.0, 0.0, 0.0
         self._notifier: Any = SimpleNamespace(wait=lambda _: None, ready=lambda _: None)
         self.returned: list[str] = []
 
@@ -50,3 +53,34 @@ def test_a_reload_is_refused() -> None:
 def test_a_start_fails_with_the_reason() -> None:
     with pytest.raises(HaltServer, match="no worker can be made"):
         Starved(object(), None).manage_workers()
+
+
+def test_a_reload_waits_for_the_one_before_it_but_not_for_ever() -> None:
+    master = Starved(object(), proven := object())
+    master._begun = time.monotonic()
+    master.reload()
+    assert (master._again, master.returned) == (True, [])
+    master._begun -= PATIENCE + 1
+    master.app.read_conf = lambda: (_ for _ in ()).throw(cfg.Error("wrong again"))
+    master._notifier.reloading = lambda: None
+    master.reload()
+    assert ["neither served" in sentence or "wrong again" in sentence for sentence in master.returned] == [True, True]
+    assert master._proven is proven
+
+
+@pytest.mark.parametrize("conf", ["proven", "new"])
+def test_while_new_workers_are_long_in_coming_an_old_one_that_dies_is_replaced(conf: str) -> None:
+    new, proven = SimpleNamespace(), SimpleNamespace()
+    master = Starved(new, proven)
+    master.app.loads = SimpleNamespace(leave=lambda _: None)
+    dead: Any = SimpleNamespace(
+        conf=proven if conf == "proven" else new,
+        retired=False,
+        pid=1,
+        born=0.0,
+        age=1,
+        report=lambda: SERVING,
+        tmp=SimpleNamespace(close=lambda: None),
+    )
+    master._bury(dead, -9)
+    assert len(master.returned) == (conf == "proven")
