@@ -91,6 +91,8 @@ class Acceptor:
             self._accept()
 
     def _rest(self, seconds: float) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
         self._loop.remove_reader(self._sock)
         self._pause = self._loop.call_later(seconds, self._late)
 

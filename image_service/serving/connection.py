@@ -1,7 +1,8 @@
-"""Connections that tell who reads a body at once that it is broken."""
+"""Connections that tell who reads a body at once that it is broken, and answer clients that have said all they will."""
 
 from __future__ import annotations
 
+from aiohttp import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 
@@ -10,9 +11,13 @@ class Connection(RequestHandler):
     reads this one would wait until the client goes away. There are no public words for what is asked here.
     """
 
+    _last_body: StreamReader | None = None
+
     def data_received(self, data: bytes) -> None:
         """Take bytes from the client."""
         super().data_received(data)
+        if self._messages:
+            self._last_body = self._messages[-1][1]
         error = getattr(self._messages[-1][0], "exc", None) if self._messages else None
         if error is None:
             return
@@ -25,3 +30,11 @@ class Connection(RequestHandler):
         if not body.is_eof():
             body.set_exception(error)
             body.feed_eof()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client has closed its side (``nc -N``): who has sent a whole request gets its answer. aiohttp would be gone."""
+        waits = self._waiter is not None and not self._messages  # for a next request, which does not come
+        if waits or self._last_body is None or not self._last_body.is_eof():
+            return False
+        self.close()  # after the answer
+        return True

@@ -87,6 +87,47 @@ def test_garbage_is_the_clients_mistake_not_ours(server: Running, garbage: bytes
     assert " ERROR " not in server.log
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_who_closes_his_side_after_a_whole_request_gets_its_answer(server: Running, together: bool) -> None:
+    """As ``nc -N`` does."""
+    server.start_and_wait()
+    small, large = upload(server, 1), upload(server, 8)
+    put = f"PUT /v2/images/{small}/tags/x HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    get = "GET {} HTTP/1.1\r\nHost: x\r\n\r\n".format
+    for request, status, size in (
+        (get("/healthcheck"), 200, 2),
+        (put, 204, 0),
+        (get(f"/v2/images/{large}/file"), 200, 8 << 20),
+        (get(f"/v1/images/{large}"), 200, 8 << 20),
+    ):
+        with server.connect() as connection:
+            connection.sendall(request.encode())
+            if not together:
+                connection.recv(1, socket.MSG_PEEK)
+            connection.shutdown(socket.SHUT_WR)
+            got = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+        head, _, body = got.partition(b"\r\n\r\n")
+        assert (head.split()[1:2], len(body)) == ([str(status).encode()], size)
+
+
+def test_who_closes_his_side_in_the_middle_of_an_upload_has_given_it_up(server: Running) -> None:
+    server.start_and_wait()
+    with server.connect() as connection:
+        head = "".join(f"{name}: {value}\r\n" for name, value in FORM.items())
+        connection.sendall(f"POST /v1/images HTTP/1.1\r\nHost: x\r\n{head}Content-Length: 100000\r\n\r\n".encode() + b"x" * 70000)
+        eventually(lambda: b"saving" in server.ask("GET", "/v1/images/detail")[2], "the upload runs")
+        connection.shutdown(socket.SHUT_WR)
+        eventually(lambda: b"saving" not in server.ask("GET", "/v1/images/detail")[2], "the upload was given up")
+    assert list((server.folder / "images").iterdir()) == []
+
+
+def test_a_long_address_is_cut_in_the_log(server: Running) -> None:
+    server.start_and_wait()
+    assert server.ask("GET", "/v2/" + "a" * 9000)[0] == 404
+    line = eventually(lambda: next((line for line in server.log.splitlines() if "path=/v2/aaa" in line), None), "logged")
+    assert len(line) < 3000
+
+
 def test_the_log_says_how_much_was_sent_to_whom(server: Running) -> None:
     server.start_and_wait()
     image_id = upload(server, 2)
