@@ -109,6 +109,13 @@ clean: stop ## remove what make made, but for the environments and var/cache
 
 # ---- the environment: a stamp for each step, so that a second run is free ----
 
+# One whose Python is gone, or another by now (the system was upgraded), is made anew.
+ifneq ($(wildcard .venv/.made),)
+ifneq ($(shell $(BIN)/python -c 'import importlib.util as u; assert u.find_spec("pip")' 2>/dev/null || echo broken),)
+$(shell rm .venv/.made)
+endif
+endif
+
 .venv/.made: scripts/make-venv.sh
 	@scripts/make-venv.sh "$(PYTHON)"
 	@touch $@

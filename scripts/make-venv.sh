@@ -16,4 +16,4 @@ if ! "$python" -c 'import ensurepip' 2>/dev/null; then
     exit 1
   }
 fi
-"$python" -m venv .venv
+"$python" -m venv --clear .venv

@@ -86,14 +86,18 @@ def download(url: str, target: Path) -> None:
     part = target.with_suffix(".part")
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, part.open("wb") as file:  # noqa: S310 (the user's own URL)
+            if answer.headers.get_content_type() == "text/html":
+                raise OSError("what is there is a web page")
             size = int(answer.headers.get("Content-Length") or 0)
             for chunk in watched(iter(lambda: answer.read(CHUNK), b""), size, "Downloading"):
                 file.write(chunk)
             if not file.tell() or (size and file.tell() != size):
                 raise OSError(f"it ended after {file.tell()} of {size} bytes")
+        part.rename(target)
     except (ValueError, http.client.HTTPException) as error:  # no URL, or no HTTP
         raise OSError(f"{type(error).__name__}: {error}") from error
-    part.rename(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def chunks_of(path: Path) -> Iterator[bytes]:

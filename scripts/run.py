@@ -14,6 +14,8 @@ var/
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import http.client
 import json
@@ -24,7 +26,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -185,24 +187,31 @@ def start(port: int) -> subprocess.Popen[bytes]:
     CONF.write_text(CONF_TEXT.format(host=HOST, port=port, var=VAR))
     CLOUDS.write_text(CLOUDS_TEXT.format(host=HOST, port=port))
     with LOG.open("ab") as log:
+        begin = log.tell()
         sync: list[str | Path] = [BIN / "image-manage", "--config-file", CONF, "db", "sync"]
         if subprocess.run(sync, stdout=log, stderr=log, check=False).returncode:
-            raise SystemExit(f"The database could not be prepared; the log's end:\n{log_end()}")
+            raise SystemExit(f"The database could not be prepared; the log's end:\n{log_end(begin)}")
         # In a session of its own Ctrl-C does not reach it: this script ends it in order.
         command: list[str | Path] = [BIN / "image-api", "--config-file", CONF]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    PID.write_text(f"{process.pid}\n")
-    until = time.monotonic() + START_TIMEOUT
-    while not Service(port).ready():
-        if process.poll() is not None or time.monotonic() > until:
-            process.terminate()
-            raise SystemExit(f"The image service did not get ready; the log's end:\n{log_end()}")
-        time.sleep(0.1)
+    try:
+        PID.write_text(f"{process.pid}\n")
+        until = time.monotonic() + START_TIMEOUT
+        while not Service(port).ready():
+            if process.poll() is not None or time.monotonic() > until:
+                raise SystemExit(f"The image service did not get ready; the log's end:\n{log_end(begin)}")
+            time.sleep(0.1)
+    except BaseException:
+        process.terminate()
+        process.wait()
+        PID.unlink(missing_ok=True)
+        raise
     return process
 
 
-def log_end() -> str:
-    return "\n".join(LOG.read_text(errors="replace").splitlines()[-15:])
+def log_end(begin: int = 0) -> str:
+    """The last lines that were written after byte ``begin``."""
+    return "\n".join(LOG.read_bytes()[begin:].decode(errors="replace").splitlines()[-15:])
 
 
 def upload(service: Service, image: LocalImage) -> str:
@@ -217,7 +226,7 @@ def upload(service: Service, image: LocalImage) -> str:
     size = image.path.stat().st_size
     try:
         service.upload(image_id, watched(chunks_of(image.path), size, "Uploading  "), size)
-    except SystemExit:
+    except BaseException:  # also Ctrl-C
         service.call("DELETE", f"/v2/images/{image_id}", 204)
         raise
     if service.sha512_of(image_id) != wanted:
@@ -239,11 +248,24 @@ def show(service: Service, image_id: str) -> dict[str, Any]:
     return details
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """While the service starts here, no other `make run` does. Raises SystemExit."""
+    VAR.mkdir(exist_ok=True)
+    with (VAR / "run.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit("Another `make run` is starting the service here; wait for it.") from None
+        yield
+
+
 def run(port: int, wanted: str, background: bool) -> None:
-    check_port(port)
-    image = obtain(wanted, VAR / "cache")
-    print(f"Image: {image.origin}")
-    process = start(port)
+    with alone():
+        check_port(port)
+        image = obtain(wanted, VAR / "cache")
+        print(f"Image: {image.origin}")
+        process = start(port)
     try:
         service = Service(port)
         details = show(service, upload(service, image))
@@ -278,6 +300,8 @@ def main() -> None:
             run(port_of(arguments.port), arguments.image, arguments.background)
     except KeyboardInterrupt:
         sys.exit(0)
+    except OSError as error:
+        raise SystemExit(f"{error.filename or 'make run'}: {error.strerror or error}") from error
 
 
 if __name__ == "__main__":

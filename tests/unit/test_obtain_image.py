@@ -21,6 +21,8 @@ class Shelf(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         if self.path.startswith("/cut"):
             self.send_header("Transfer-Encoding", "chunked")
+        if self.path.startswith("/page"):
+            self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(b"" if self.path.startswith("/empty") else b"400\r\nbytes")
@@ -48,11 +50,23 @@ def test_an_address_names_the_image(shelf: str, tmp_path: Path, path: str, name:
 
 @pytest.mark.parametrize(
     "url",
-    ["{}/empty", "{}/cut", "{}/garbage", "{}/a b", "{}/Zürich", "http://", "http://127.0.0.1:port/x", "http://[", "foo://x"],
+    [
+        "{}/empty",
+        "{}/cut",
+        "{}/page",
+        "{}/garbage",
+        "{}/a b",
+        "{}/Zürich",
+        "http://",
+        "http://127.0.0.1:port/x",
+        "http://[",
+        "foo://x",
+    ],
 )
 def test_what_cannot_be_fetched_is_told_in_a_sentence(shelf: str, tmp_path: Path, url: str) -> None:
     with pytest.raises(SystemExit, match="cannot be fetched"):
         obtain(url.format(shelf), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_must_be_one_and_have_bytes(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from scripts.run import port_of
+from scripts import run
+from scripts.run import alone, port_of
 
 
 @pytest.mark.parametrize("text", ["", "0", "-5", "65536", "abc", "80.0"])
@@ -15,3 +18,11 @@ def test_what_is_no_port_is_told_in_a_sentence(text: str) -> None:
 
 def test_a_port_is_taken() -> None:
     assert port_of("9393") == 9393
+
+
+def test_two_do_not_start_the_service_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "VAR", tmp_path)
+    with alone(), pytest.raises(SystemExit, match="Another `make run`"), alone():
+        pass
+    with alone():
+        pass
