@@ -103,12 +103,12 @@ def require_owner(context: RequestContext, owner: str | None) -> None:
 
 
 def visible_v2(
-    context: RequestContext, visibility: str | None = None, member_status: str | None = None
+    context: RequestContext, visibility: str | None = None, member_status: str | None = None, *, by_name: bool = False
 ) -> tuple[Visible, ...] | None:
     """What ``GET /v2/images`` shows: the matrix of contract C.11. None means every image.
 
-    ``visibility``: one of the four, ``all`` or None; ``member_status``: one of the three, ``all`` or None (accepted). Where
-    nobody authenticates, community images are shown unasked (ours): nobody has his own there, and clients look up names so.
+    ``visibility``: one of the four, ``all`` or None; ``member_status``: one of the three, ``all`` or None (accepted). Who looks
+    for a name (``by_name``) where nobody authenticates finds community images, too (ours): nobody has his own there.
     """
     if visibility == "":
         return ()  # No image has it. Glance answers the same.
@@ -119,7 +119,7 @@ def visible_v2(
     if context.is_admin:
         own = () if context.project is None else (Visible(owner=context.project),)
         reasons = (Visible(NOT_COMMUNITY), *own)
-    if visibility is None and context.is_admin and not context.authenticated:
+    if visibility is None and by_name and context.is_admin and not context.authenticated:
         return None
     if visibility is None:
         return reasons

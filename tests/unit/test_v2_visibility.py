@@ -40,7 +40,7 @@ ROWS: list[tuple[RequestContext, str | None, str | None, tuple[Visible, ...] | N
     (ADMIN, None, None, (Visible(("public", "shared", "private")), Visible(owner="a"))),
     (ADMIN, "private", None, (Visible(("private",)),)),
     (ADMIN, "all", None, None),
-    (EVERYBODY, None, None, None),
+    (EVERYBODY, None, None, (Visible(("public", "shared", "private")),)),
     (EVERYBODY, "community", None, (Visible(("community",)),)),
 ]
 

@@ -37,7 +37,7 @@ def parse(call: Call) -> ImageQuery:
         elif name not in _NOT_ATTRIBUTES:
             properties[name] = value
     return ImageQuery(
-        visible=policy.visible_v2(call.context, last.get("visibility"), last.get("member_status")),
+        visible=policy.visible_v2(call.context, last.get("visibility"), last.get("member_status"), by_name="name" in last),
         equal=equal,
         one_of=one_of,
         properties=properties,
