@@ -20,7 +20,7 @@ from image_service.errors import ClientDisconnected, DataMissing, ImageServiceEr
 from image_service.model import Image
 from image_service.operations.downloads import Bytes
 
-_PIECE = 2 << 20
+_FIRST_PIECE, _PIECE = 1 << 20, 8 << 20
 
 
 async def send(call: Call, data: Bytes, headers: dict[str, str], part: range | None = None) -> web.StreamResponse:
@@ -76,7 +76,7 @@ async def _sendfile(transport: asyncio.Transport, file: IO[bytes], data: Bytes, 
     """As ``loop.sendfile``, which makes the kernel forget the socket and learn it again whenever it is full: that takes a fifth
     of the processor time of a download. Its first piece waits until the headers are sent.
     """
-    loop, first = asyncio.get_running_loop(), min(length, _PIECE)
+    loop, first = asyncio.get_running_loop(), min(length, _FIRST_PIECE)
     await _bring(file, data, offset, first)
     sent = await loop.sendfile(transport, file, offset, first)
     if sent < first:
@@ -97,8 +97,9 @@ async def _bring(file: IO[bytes], data: Bytes, offset: int, size: int) -> None:
 
     Where the kernel does not tell what is in memory (NFS, FUSE), a thread looks each time.
     """
+    places = (*range(offset, offset + size, _FIRST_PIECE), offset + size - 1)
     try:
-        if os.preadv(file.fileno(), [bytearray(1)], offset + size - 1, os.RWF_NOWAIT):
+        if all(os.preadv(file.fileno(), [bytearray(1)], at, os.RWF_NOWAIT) for at in places):
             return
     except OSError:
         pass
