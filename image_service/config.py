@@ -241,7 +241,7 @@ STORE_OPTIONS: list[cfg.Opt] = [
     cfg.IntOpt("filesystem_store_file_perm", default=0, help="Mode of an image's file, in octal digits; 0: as the umask says."),
     cfg.IntOpt("filesystem_store_chunk_size", default=65536, min=4096, help="Bytes read at a time where sendfile is impossible."),
     cfg.BoolOpt("filesystem_thin_provisioning", default=False, help="Blocks of zeros become holes."),
-    cfg.StrOpt("https_ca_certificates_file", help="CA certificates for https locations. Default: the system's."),
+    cfg.StrOpt("https_ca_certificates_file", help="CA certificates for https locations. Default: the system's at the start."),
     cfg.BoolOpt(
         "https_insecure", default=False, help="Do not check certificates of https locations. (Glance's default is True.)"
     ),

@@ -16,4 +16,7 @@ if ! "$python" -c 'import ensurepip' 2>/dev/null; then
     exit 1
   }
 fi
-"$python" -m venv --clear .venv
+# What works stays: a service may run from it.
+clear=()
+.venv/bin/python -c 'import pip' 2>/dev/null || clear=(--clear)
+"$python" -m venv "${clear[@]}" .venv

@@ -108,12 +108,11 @@ class Service:
     def sha512_of(self, image_id: str) -> str:
         """Download an image and return the SHA-512 of what came."""
         digest = hashlib.sha512()
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=60)
-        connection.request("GET", f"/v2/images/{image_id}/file")
-        answer = connection.getresponse()
-        for chunk in watched(iter(lambda: answer.read(CHUNK), b""), answer.length or 0, "Downloading"):
-            digest.update(chunk)
-        connection.close()
+        with contextlib.closing(http.client.HTTPConnection(HOST, self.port, timeout=60)) as connection:
+            connection.request("GET", f"/v2/images/{image_id}/file")
+            answer = connection.getresponse()
+            for chunk in watched(iter(lambda: answer.read(CHUNK), b""), answer.length or 0, "Downloading"):
+                digest.update(chunk)
         return digest.hexdigest()
 
     def ready(self) -> bool:
@@ -125,14 +124,13 @@ class Service:
             return False
 
     def _answer(self, method: str, path: str, wanted: int, body: Any, headers: dict[str, str]) -> Any:
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=300)
-        try:
-            connection.request(method, path, body=body, headers=headers)
-            answer = connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            raise SystemExit(f"{method} {path} failed ({error}); the log's end:\n{log_end()}") from error
-        text = answer.read().decode()
-        connection.close()
+        with contextlib.closing(http.client.HTTPConnection(HOST, self.port, timeout=300)) as connection:
+            try:
+                connection.request(method, path, body=body, headers=headers)
+                answer = connection.getresponse()
+            except (OSError, http.client.HTTPException) as error:
+                raise SystemExit(f"{method} {path} failed ({error}); the log's end:\n{log_end()}") from error
+            text = answer.read().decode()
         if answer.status != wanted:
             raise SystemExit(f"{method} {path}: the service answered {answer.status} {text}")
         return json.loads(text) if text else None

@@ -67,7 +67,7 @@ async def _send_file(request: web.Request, response: web.StreamResponse, data: B
     """
     with open(data.path or "", "rb") as file:  # noqa: ASYNC230 - opening a local file is one short system call
         await response.prepare(request)
-        if request.transport is None or request.transport.is_closing():
+        if request.transport is None:
             raise ConnectionResetError
         return await _sendfile(request.transport, file, data, offset, length) if length else 0
 
@@ -78,6 +78,8 @@ async def _sendfile(transport: asyncio.Transport, file: IO[bytes], data: Bytes, 
     """
     loop, first = asyncio.get_running_loop(), min(length, _FIRST_PIECE)
     await _bring(file, data, offset, first)
+    if transport.is_closing():
+        raise ConnectionResetError
     sent = await loop.sendfile(transport, file, offset, first)
     if sent < first:
         return sent

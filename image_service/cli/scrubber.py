@@ -81,7 +81,7 @@ async def _once(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Regist
         _say(args, orphans, "removed orphaned bytes of {}")
     _say(args, [f"{image}: {problem}" for image, problem in found.lost.items()], "LOST DATA of image {}", change=False)
     if not (args.daemon or dead or removed or failed or orphans or found.lost):
-        print("There was nothing to clean up.")
+        print("Nothing was cleaned up.")
     return not (failed or found.lost or found.suspicious)
 
 

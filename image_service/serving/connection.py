@@ -32,9 +32,14 @@ class Connection(RequestHandler):
             body.feed_eof()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client has closed its side (``nc -N``): who has sent a whole request gets its answer. aiohttp would be gone."""
+        """The client has closed its side (``nc -N``): a whole request that is under way still gets its answer."""
         waits = self._waiter is not None and not self._messages  # for a next request, which does not come
-        if waits or self._last_body is None or not self._last_body.is_eof():
+        body = self._last_body
+        if self._messages:
+            body = self._messages[-1][1]
+        elif self._current_request is not None:
+            body = self._current_request.content
+        if waits or body is None or not body.is_eof():
             return False
         self.close()  # after the answer
         return True

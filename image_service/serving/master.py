@@ -92,11 +92,21 @@ class Master(Arbiter):
     # ---- the workers -----------------------------------------------------------------------------------------------
 
     def _present(self) -> list[Worker]:
-        return [worker for worker in self.WORKERS.values() if worker.conf is self.app.conf and not worker.retired]
+        return self._workers_of(self.app.conf)
+
+    def _workers_of(self, conf: ConfigOpts) -> list[Worker]:
+        return [worker for worker in self.WORKERS.values() if worker.conf is conf and not worker.retired]
+
+    def _overdue(self) -> bool:
+        """Has the present generation had its time to serve?"""
+        return time.monotonic() - self._begun > PATIENCE
 
     def manage_workers(self) -> None:
         """Bring the workers closer to what is wanted; gunicorn calls it in every turn."""
         log.look()
+        proven = self._proven
+        if proven not in (None, self.app.conf) and self._overdue() and len(self._workers_of(proven)) < proven.workers:
+            self._return_to(proven, "its workers do not serve yet, and not all of the old ones are there any more")
         missing = self.num_workers - len(self._present())
         if missing > 0 and time.monotonic() >= self._not_before:
             try:
@@ -108,7 +118,7 @@ class Master(Arbiter):
             worker.retired = True
         self._announce()
         self._tell_retired(signal.SIGTERM)
-        if self._again and (self._proven is self.app.conf or time.monotonic() - self._begun > PATIENCE):
+        if self._again and (self._proven is self.app.conf or self._overdue()):
             self._again = False
             self.reload()
 
@@ -150,8 +160,6 @@ class Master(Arbiter):
         if report == SERVING or worker.conf is not self.app.conf:
             LOG.error("Worker %s ended unexpectedly (exit code %s)", worker.pid, code)
             self._not_before = max(self._not_before, worker.born + SHORTEST_LIFE)
-            if worker.conf is self._proven is not self.app.conf:  # The next generation may be long in coming.
-                self._return_to(worker.conf, "a worker with the old one ended meanwhile, and is replaced")
             return
         sentence = report.removeprefix(FAILED).decode(errors="replace")
         self._cannot_start(sentence or f"a worker ended while it started (exit code {code})")
@@ -171,7 +179,7 @@ class Master(Arbiter):
     def reload(self) -> None:
         """Read the configuration again and start a generation of workers with it."""
         if self._proven is not self.app.conf:
-            if self._proven is None or time.monotonic() - self._begun < PATIENCE:
+            if self._proven is None or not self._overdue():
                 self._again = True
                 return
             self._return_to(self._proven, "its workers neither served nor failed before the next reload")

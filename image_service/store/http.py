@@ -159,6 +159,7 @@ class HttpStore(Store):
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
+            await self._resolver.close()
             self._session = None
 
     @asynccontextmanager
@@ -182,8 +183,9 @@ class HttpStore(Store):
         if self._session is None:
             # No cookies and no proxy from the environment; names are looked up anew, for what was public may have moved. Whoever
             # reads from a slow server keeps nobody out: there is no limit.
+            self._resolver = _Resolver()
             connector = aiohttp.TCPConnector(
-                limit=0, ssl=self._tls, socket_factory=self._addresses.socket, use_dns_cache=False, resolver=_Resolver()
+                limit=0, ssl=self._tls, socket_factory=self._addresses.socket, use_dns_cache=False, resolver=self._resolver
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,

@@ -156,7 +156,7 @@ def test_scrubber(house: House) -> None:
     assert not house.files() & orphans
     kept.intersection_update(house.files())
     house.run(stay_young)
-    assert run(house, "image-scrubber") == (0, "There was nothing to clean up.\n")
+    assert run(house, "image-scrubber") == (0, "Nothing was cleaned up.\n")
 
 
 def test_scrubber_tells_of_lost_data(house: House) -> None:

@@ -13,7 +13,6 @@ from gunicorn.errors import HaltServer
 from oslo_config import cfg
 
 from image_service.serving.master import PATIENCE, Master
-from image_service.serving.worker import SERVING
 
 
 class Starved(Master):
@@ -44,7 +43,7 @@ def test_a_worker_that_died_is_replaced_later() -> None:
 
 
 def test_a_reload_is_refused() -> None:
-    master = Starved(object(), object())
+    master = Starved(object(), SimpleNamespace(workers=0))
     master.manage_workers()
     [sentence] = master.returned
     assert "no worker can be made" in sentence
@@ -68,19 +67,9 @@ def test_a_reload_waits_for_the_one_before_it_but_not_for_ever() -> None:
     assert master._proven is proven
 
 
-@pytest.mark.parametrize("conf", ["proven", "new"])
-def test_while_new_workers_are_long_in_coming_an_old_one_that_dies_is_replaced(conf: str) -> None:
-    new, proven = SimpleNamespace(), SimpleNamespace()
-    master = Starved(new, proven)
-    master.app.loads = SimpleNamespace(leave=lambda _: None)
-    dead: Any = SimpleNamespace(
-        conf=proven if conf == "proven" else new,
-        retired=False,
-        pid=1,
-        born=0.0,
-        age=1,
-        report=lambda: SERVING,
-        tmp=SimpleNamespace(close=lambda: None),
-    )
-    master._bury(dead, -9)
-    assert len(master.returned) == (conf == "proven")
+@pytest.mark.parametrize("overdue", [True, False])
+def test_old_workers_that_ended_are_missed_when_the_new_ones_are_long_in_coming(overdue: bool) -> None:
+    master = Starved(SimpleNamespace(workers=1), SimpleNamespace(workers=2))
+    master._begun = time.monotonic() - (PATIENCE + 1 if overdue else 0)
+    master.manage_workers()
+    assert any("not all of the old ones" in sentence for sentence in master.returned) is overdue
