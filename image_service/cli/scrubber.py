@@ -64,14 +64,14 @@ async def _once(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Regist
     """One pass; whether all is well."""
     until = None if args.dry_run else await sweep.let_renew(registry, conf.upload_lease)
     dead = await sweep.sweep_dead_uploads(registry, stores, conf.upload_lease, until=until, dry_run=args.dry_run)
-    _say(args, [lease.image_id for lease in dead], "cleaned up after the dead upload of image {}")
-    removed, failed = [], []
+    _say(args, dead.done, "cleaned up after the dead upload of image {}")
+    _say(args, dead.failed, "could not clean up after the dead upload of image {}: see the log", change=False)
+    outcomes = [dead]
     for status, older_than in ((Status.DELETED, conf.upload_lease), (Status.PENDING_DELETE, conf.scrub_time)):
         scrubbed = await sweep.scrub(registry, stores, status, older_than, at_once=conf.scrub_pool_size, dry_run=args.dry_run)
-        _say(args, scrubbed.removed, "removed image {}")
+        _say(args, scrubbed.done, "removed image {}")
         _say(args, scrubbed.failed, "could not remove image {}: see the log", change=False)
-        removed += scrubbed.removed
-        failed += scrubbed.failed
+        outcomes.append(scrubbed)
     found = await sweep.reconcile(registry, stores, conf.upload_lease, dry_run=args.dry_run, trust_registry=args.trust_registry)
     orphans = [f"{item.image_id} ({item.size} bytes{', unfinished' if item.upload_id else ''})" for item in found.orphans]
     if found.suspicious:
@@ -80,7 +80,8 @@ async def _once(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Regist
     else:
         _say(args, orphans, "removed orphaned bytes of {}")
     _say(args, [f"{image}: {problem}" for image, problem in found.lost.items()], "LOST DATA of image {}", change=False)
-    if not (args.daemon or dead or removed or failed or orphans or found.lost):
+    failed = any(outcome.failed for outcome in outcomes)
+    if not (args.daemon or failed or any(outcome.done for outcome in outcomes) or orphans or found.lost):
         print("Nothing was cleaned up.")
     return not (failed or found.lost or found.suspicious)
 

@@ -29,21 +29,30 @@ _BY_ID = (SortKey("id"),)
 _WITHOUT_BYTES = frozenset({Status.QUEUED, Status.KILLED})
 
 
+@dataclass(slots=True)
+class Outcome:
+    """Ids of images of which nothing is left to do, and of those where something is in the way (see the log)."""
+
+    done: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
 # -- dead uploads --
 
 
 async def sweep_dead_uploads(
     registry: Registry, stores: Stores, lease_seconds: float, *, until: datetime | None = None, dry_run: bool = False
-) -> list[UploadLease]:
+) -> Outcome:
     """Remove what uploads left that gave no sign of life for ``lease_seconds``; their images become queued (v2) or killed (v1)
     again. ``until``: from :func:`let_renew`.
 
-    The leases that were dealt with; ``dry_run``: those that would be. What fails is logged and found again after another
-    ``lease_seconds``.
+    ``dry_run``: only look. What fails is found again after another ``lease_seconds``.
     """
+    result = Outcome()
     if dry_run:
-        return [lease for lease in await registry.live_uploads() if now() - lease.renewed_at > timedelta(seconds=lease_seconds)]
-    done = []
+        silent_since = now() - timedelta(seconds=lease_seconds)
+        result.done = [lease.image_id for lease in await registry.live_uploads() if lease.renewed_at < silent_since]
+        return result
     for lease in await registry.claim_dead_uploads(lease_seconds, until=until):
         try:
             image = await registry.get_image(lease.image_id, include_deleted=True)
@@ -52,12 +61,15 @@ async def sweep_dead_uploads(
                 await _discard(registry, stores, lease, image)
             if await registry.end_upload(lease.image_id, lease.upload_id, failure(lease.kind)) is None:
                 LOG.info("the image %s of a dead upload was deleted", lease.image_id)
+        except UploadLost as error:
+            LOG.info("the dead upload of image %s is left alone: %s", lease.image_id, error.message)
         except ImageServiceError as error:
             LOG.error("the dead upload of image %s cannot be cleaned up now: %s", lease.image_id, error.message)
-            continue
-        LOG.warning("cleaned up after the dead upload of image %s", lease.image_id)
-        done.append(lease)
-    return done
+            result.failed.append(lease.image_id)
+        else:
+            LOG.warning("cleaned up after the dead upload of image %s", lease.image_id)
+            result.done.append(lease.image_id)
+    return result
 
 
 async def let_renew(registry: Registry, lease_seconds: float) -> datetime:
@@ -92,23 +104,15 @@ async def _discard(registry: Registry, stores: Stores, lease: UploadLease, image
 # -- deletes --
 
 
-@dataclass(slots=True)
-class Scrubbed:
-    """Ids of images whose bytes and rows went, and of those where something is in the way (see the log)."""
-
-    removed: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-
-
 async def scrub(
     registry: Registry, stores: Stores, status: Status, older_than: float, *, at_once: int = 1, dry_run: bool = False
-) -> Scrubbed:
+) -> Outcome:
     """Remove the images that were given ``status`` at least ``older_than`` seconds ago, ``at_once`` at a time.
 
     ``pending_delete``: those that are deleted later (delayed_delete), soft-deleted like all that their users deleted.
     ``deleted``: deletes that were cut short; those that were not are soft-deleted and not found.
     """
-    result = Scrubbed()
+    result = Outcome()
     places = asyncio.Semaphore(at_once)
 
     async def one(image: Image) -> None:
@@ -123,7 +127,7 @@ async def scrub(
                 LOG.error("image %s cannot be removed now: %s", image.id, error.message)
                 result.failed.append(image.id)
                 return
-        result.removed.append(image.id)
+        result.done.append(image.id)
 
     since = TimeFilter("updated_at", "lte", now() - timedelta(seconds=older_than))
     soft_deleted = None if status is Status.PENDING_DELETE else False

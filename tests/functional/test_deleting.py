@@ -32,12 +32,12 @@ def test_a_delete_that_was_cut_short(house: House, bytes_are_there: bool) -> Non
         await rooms.registry.update_image(image.id, ImageChange({"status": Status.DELETED}))
         if not bytes_are_there:
             (house.images / image.id).unlink()
-        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 60)).removed == []
-        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 0)).removed == [image.id]
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 60)).done == []
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 0)).done == [image.id]
         assert house.files() == {spared.id}
         found = await rooms.registry.get_image(image.id, include_deleted=True)
         assert (found.status, found.deleted) == (Status.DELETED, True)
-        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 0)).removed == []
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 0)).done == []
 
     house.run(work)
 
@@ -47,12 +47,12 @@ def test_delayed_delete(house: House) -> None:
         spared, *marked = [await rooms.active() for _ in range(4)]
         for image in marked:
             await rooms.registry.update_image(image.id, ImageChange({"status": Status.PENDING_DELETE}))
-        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 60)).removed == []
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 60)).done == []
         seen = await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0, dry_run=True)
-        assert len(seen.removed) == 3
+        assert len(seen.done) == 3
         assert len(house.files()) == 4
         passes = [sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0, at_once=2) for _ in range(3)]
-        removed = [image_id for found in await asyncio.gather(*passes) for image_id in found.removed]
+        removed = [image_id for found in await asyncio.gather(*passes) for image_id in found.done]
         assert sorted(removed) == sorted(image.id for image in marked)
         assert house.files() == {spared.id}
 
@@ -68,10 +68,10 @@ def test_what_waits_to_be_deleted_keeps_its_bytes_until_the_scrubber_comes(house
             found = await rooms.registry.delete_image(image.id)
             assert (found.deleted, found.status, found.locations) == (True, Status.PENDING_DELETE, image.locations)
         house.age()
-        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 0)).removed == []
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 0)).done == []
         assert (await sweep.reconcile(rooms.registry, rooms.stores, 0, dry_run=False)).orphans == []
         assert house.files() == {image.id}
-        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0)).removed == [image.id]
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0)).done == [image.id]
         found = await rooms.registry.get_image(image.id, include_deleted=True)
         assert (found.deleted, found.status, found.locations) == (True, Status.DELETED, [])
         assert house.files() == set()
@@ -95,7 +95,7 @@ def test_what_the_store_does_not_give_up_waits_on(house: House, monkeypatch: pyt
             assert (await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0)).failed == [image.id]
         found = await rooms.registry.get_image(image.id, include_deleted=True)
         assert (found.status, found.locations) == (Status.PENDING_DELETE, image.locations)
-        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0)).removed == [image.id]
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0)).done == [image.id]
 
     house.run(work)
 
@@ -173,7 +173,7 @@ def test_an_image_of_which_a_part_is_gone_is_not_put_back(house: House, monkeypa
             with pytest.raises(StoreUnavailable):
                 await images.remove(rooms.registry, rooms.stores, image)
         assert await rooms.status(image.id) is Status.DELETED
-        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 0)).removed == [image.id]
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 0)).done == [image.id]
         assert house.files() == set()
 
     house.run(work)
@@ -188,7 +188,7 @@ def test_a_store_that_is_not_configured_fails_and_is_tried_again(house: House) -
         assert (await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0)).failed == [image.id]
         assert not (await rooms.registry.get_image(image.id)).deleted
         await rooms.registry.update_image(image.id, ImageChange(locations=image.locations))
-        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0)).removed == [image.id]
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.PENDING_DELETE, 0)).done == [image.id]
 
     house.run(work)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -107,18 +108,18 @@ def test_verify_bad_usage(house: House, share: str) -> None:
 # -- the commands --------------------------------------------------------------------------------------------
 
 
-def command(house: House, *arguments: str) -> list[str]:
+def command(house: House, *arguments: str, lease: int = 30) -> list[str]:
     conf = house.folder / "glance-api.conf"
     conf.write_text(
-        f"[DEFAULT]\nupload_lease = 30\nwakeup_time = 1\n[database]\nconnection = {house.url}\n"
+        f"[DEFAULT]\nupload_lease = {lease}\nwakeup_time = 1\n[database]\nconnection = {house.url}\n"
         f"[glance_store]\nfilesystem_store_datadir = {house.images}\n"
     )
     program, *rest = arguments
     return [str(Path(sys.executable).parent / program), "--config-file", str(conf), *rest]
 
 
-def run(house: House, *arguments: str) -> tuple[int, str]:
-    done = subprocess.run(command(house, *arguments), capture_output=True, text=True, check=False, timeout=60)
+def run(house: House, *arguments: str, lease: int = 30) -> tuple[int, str]:
+    done = subprocess.run(command(house, *arguments, lease=lease), capture_output=True, text=True, check=False, timeout=60)
     return done.returncode, done.stdout
 
 
@@ -170,6 +171,21 @@ def test_scrubber_tells_of_lost_data(house: House) -> None:
     code, said = run(house, "image-scrubber")
     assert code == 1
     assert f"LOST DATA of image {lost[0]}" in said
+
+
+def test_scrubber_tells_what_it_could_not_clean_up(house: House) -> None:
+    stuck: list[str] = []
+
+    async def work(rooms: Rooms) -> None:
+        stuck.append((await rooms.queued()).image_id)
+        (house.images / stuck[0]).mkdir()  # no file, and so not removed as one
+        await asyncio.sleep(2.1)
+
+    house.run(work)
+    code, said = run(house, "image-scrubber", lease=2)
+    assert f"could not clean up after the dead upload of image {stuck[0]}: see the log\n" in said
+    assert "Nothing was cleaned up." not in said
+    assert code == 1
 
 
 def test_scrubber_daemon(house: House) -> None:

@@ -30,15 +30,14 @@ def test_dead_upload(house: House, left: str, kind: UploadKind, outcome: Status)
             writer = await rooms.half(lease)
             if left == "finished":
                 await writer.commit(granted)
-        assert await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 60) == []
-        done = await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 0)
-        assert [dead.image_id for dead in done] == [lease.image_id]
+        assert (await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 60)).done == []
+        assert (await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 0)).done == [lease.image_id]
         image = await rooms.registry.get_image(lease.image_id)
         assert image.status is outcome
         assert (image.size, image.checksum) == ((None, None) if kind is UploadKind.V2 else (len(DATA), "0" * 32))
         assert house.files() == {spared.id}
         assert await rooms.registry.live_uploads() == []
-        assert await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 0) == []
+        assert (await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 0)).done == []
 
     house.run(work)
 
@@ -63,8 +62,8 @@ def test_dead_upload_of_an_image_whose_delete_was_cut_short(house: House) -> Non
         lease = await rooms.queued()
         await rooms.half(lease)
         await rooms.registry.update_image(lease.image_id, ImageChange({"status": Status.DELETED}))
-        assert len(await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 0)) == 1
-        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 0)).removed == [lease.image_id]
+        assert len((await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 0)).done) == 1
+        assert (await sweep.scrub(rooms.registry, rooms.stores, Status.DELETED, 0)).done == [lease.image_id]
         assert house.files() == set()
         assert await rooms.registry.live_uploads() == []
 
@@ -78,7 +77,7 @@ def test_many_sweeps_at_once(house: House) -> None:
             await rooms.half(lease)
         sweeps = [sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 0.2) for _ in range(5)]
         await asyncio.sleep(0.3)
-        done = [lease.image_id for found in await asyncio.gather(*sweeps) for lease in found]
+        done = [image_id for outcome in await asyncio.gather(*sweeps) for image_id in outcome.done]
         assert sorted(done) == sorted(lease.image_id for lease in leases)
         assert house.files() == set()
 
@@ -89,10 +88,10 @@ def test_a_store_that_cannot_be_cleaned_keeps_the_lease(house: House) -> None:
     async def work(rooms: Rooms) -> None:
         lease = await rooms.queued()
         house.images.rmdir()
-        assert await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 0) == []
+        assert await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 0) == sweep.Outcome(failed=[lease.image_id])
         assert await rooms.status(lease.image_id) is Status.SAVING
         house.images.mkdir()
-        assert len(await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 0)) == 1
+        assert len((await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 0)).done) == 1
         assert await rooms.status(lease.image_id) is Status.QUEUED
 
     house.run(work)
@@ -110,8 +109,7 @@ def test_an_upload_that_lives_is_spared_by_a_sweep_after_the_registry_was_away(h
         renewal = asyncio.create_task(renew())
         await sweep.let_renew(rooms.registry, 1)
         await renewal
-        done = await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 1)
-        assert [one.image_id for one in done] == [dead.image_id]
+        assert (await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 1)).done == [dead.image_id]
 
     house.run(work)
 
@@ -123,14 +121,14 @@ def test_a_claim_that_was_held_up_takes_nobodys_lease(house: House) -> None:
         lease = await rooms.queued()
         until = await sweep.let_renew(rooms.registry, 1)
         await asyncio.sleep(1.1)
-        assert await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 1, until=until) == []
+        assert (await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 1, until=until)).done == []
         assert await rooms.registry.renew_upload(lease.image_id, lease.upload_id)
-        done: list[UploadLease] = []
+        done: list[str] = []
         async with asyncio.timeout(30):
             while not done:  # On a busy machine a claim is held up again and again.
                 until = await sweep.let_renew(rooms.registry, 1)
-                done = await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 1, until=until)
-        assert [dead.image_id for dead in done] == [lease.image_id]
+                done = (await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 1, until=until)).done
+        assert done == [lease.image_id]
 
     house.run(work)
 
@@ -139,7 +137,7 @@ def test_who_saw_no_lease_claims_none(house: House) -> None:
     async def work(rooms: Rooms) -> None:
         until = await sweep.let_renew(rooms.registry, 1)
         await rooms.queued()
-        assert await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, -1, until=until) == []
+        assert (await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, -1, until=until)).done == []
 
     house.run(work)
 
@@ -221,7 +219,7 @@ def test_a_sweeper_that_is_late_spares_the_next_upload(house: House) -> None:
         async def discard(self, image_id: str, upload_id: str | None, confirm: Confirm) -> None:
             async def later() -> None:
                 other = FilesystemStore("file", [(house.images, 0)])
-                assert await sweep.sweep_dead_uploads(registry, Stores([other], "file"), 0) != []
+                assert (await sweep.sweep_dead_uploads(registry, Stores([other], "file"), 0)).done
                 lease = UploadLease(image_id, new_id(), UploadKind.V2, "file")
                 await registry.begin_upload(lease, from_status={Status.QUEUED})
                 writer = await other.begin(image_id, lease.upload_id, None)
@@ -240,7 +238,7 @@ def test_a_sweeper_that_is_late_spares_the_next_upload(house: House) -> None:
         lease = await rooms.queued()
         await (await rooms.half(lease)).commit(granted)
         late = Stores([Late("file", [(house.images, 0)])], "file")
-        assert await sweep.sweep_dead_uploads(registry, late, 0) == []
+        assert await sweep.sweep_dead_uploads(registry, late, 0) == sweep.Outcome()
         assert (house.images / lease.image_id).read_bytes() == DATA
         assert await rooms.status(lease.image_id) is Status.ACTIVE
 
@@ -266,7 +264,7 @@ def test_a_dead_upload_whose_store_is_not_configured_any_more(house: House) -> N
     async def work(rooms: Rooms) -> None:
         lease = await rooms.queued()
         others = Stores([FilesystemStore("other", [(house.images, 0)])], "other", named=True)
-        assert [dead.image_id for dead in await sweep.sweep_dead_uploads(rooms.registry, others, 0)] == [lease.image_id]
+        assert (await sweep.sweep_dead_uploads(rooms.registry, others, 0)).done == [lease.image_id]
         assert await rooms.status(lease.image_id) is Status.QUEUED
         assert await rooms.registry.live_uploads() == []
 
