@@ -35,6 +35,9 @@ async def base64_decoded(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                 data = binascii.a2b_base64(whole, strict_mode=True)
             except binascii.Error:
                 raise _explained(piece, position) from None
+            # The strict mode lets a whole group of padding pass.
+            if whole.endswith(b"==="):
+                raise _explained(piece, position)
             if (ended and rest) or _FOREIGN.search(rest):
                 raise _explained(piece, position)
             position += len(piece)
