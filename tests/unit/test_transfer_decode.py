@@ -77,7 +77,10 @@ def test_the_position_of_what_is_wrong(encoded: bytes, position: int, size: int)
         assert f"byte {position}," in caught.value.message
 
 
-@pytest.mark.parametrize("encoded", [b"Q", b"QU", b"QUJ", b"QUI", b"QQ=", b"QUJDQQ=\n", b"=", b"====", b"QUJD====", b"QUJD\n====\n", b"Q===", b"QQ=Q"])
+@pytest.mark.parametrize(
+    "encoded",
+    [b"Q", b"QU", b"QUJ", b"QUI", b"QQ=", b"QUJDQQ=\n", b"=", b"====", b"QUJD====", b"QUJD\n====\n", b"Q===", b"QQ=Q"],
+)
 @pytest.mark.parametrize("size", [1, 4096])
 def test_cut_off_or_ill_padded(encoded: bytes, size: int) -> None:
     with pytest.raises(InvalidValue):
