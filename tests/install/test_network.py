@@ -26,6 +26,14 @@ def test_the_registry_is_not_public(server: Server, deployment: Deployment) -> N
     assert listeners(server, 9191) == wanted
 
 
+@pytest.mark.on("image_registry")
+@pytest.mark.parametrize("claims", ["", "-H 'X-Identity-Status: Confirmed' -H 'X-User-Id: x' -H 'X-Roles: admin'"])
+def test_an_account_of_the_host_is_nobody_to_the_registry(server: Server, claims: str) -> None:
+    (address,) = listeners(server, 9191)
+    command = f"curl -s -o /dev/null -w '%{{http_code}}' {claims} 'http://{address}:9191/images/detail?is_public=none'"
+    assert server.host.check_output(command) == "401"
+
+
 @pytest.mark.on("image_database")
 def test_the_database_is_not_public(server: Server, deployment: Deployment) -> None:
     clients = set(deployment.groups["image_registry"])
