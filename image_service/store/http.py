@@ -122,7 +122,8 @@ class HttpStore(Store):
                 if method == "HEAD":
                     continue
                 raise
-            if size.isascii() and size.isdigit():
+            # And some say 0 to every HEAD.
+            if size.isascii() and size.isdigit() and (method == "GET" or int(size)):
                 return int(size)
         raise UnsupportedUrl("The HTTP URL is invalid: the server there does not say how many bytes it has.")
 

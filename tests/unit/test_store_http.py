@@ -28,7 +28,9 @@ from tests.unit.store_conformance import ReadContract, granted, in_loop, new_id,
 
 
 class Handler(BaseHTTPRequestHandler):
-    """/data/N: what was put there; /no-head, /no-range, /short: worse servers; /redirect/N/PATH: N redirects, then PATH."""
+    """/data/N: what was put there; /redirect/N/PATH: N redirects, then PATH; /no-head, /empty-head, /no-range, /short: worse
+    servers.
+    """
 
     protocol_version = "HTTP/1.1"
     objects: ClassVar[dict[str, bytes]] = {}
@@ -58,6 +60,8 @@ class Handler(BaseHTTPRequestHandler):
             self.drop(self.objects[rest])
         elif kind == "no-head" and not body:
             self.reply(403, b"", {})
+        elif kind == "empty-head" and not body:
+            self.reply(200, b"", {})
         elif rest not in self.objects:
             self.reply(404, b"", {})
         else:
@@ -227,6 +231,10 @@ class TestContractWithoutRanges(TestContract):
 
 class TestContractWithoutHead(TestContract):
     kind = "no-head"
+
+
+class TestContractWithHeadThatSaysNothing(TestContract):
+    kind = "empty-head"
 
 
 class TestContractBehindRedirects(TestContract):
