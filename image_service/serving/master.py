@@ -41,6 +41,8 @@ MARGIN = 20.0
 SHORTEST_LIFE = 2.0
 # What a new generation gets to serve, in seconds, before another reload takes its place.
 PATIENCE = 10.0
+# Seconds between two turns after which this process stood still, and probably its workers, too; and what they get to come back.
+STOOD_STILL, COME_BACK = 10.0, 30.0
 MOST_FILES = 65536
 TURN = 0.05
 LONGEST_PAUSE = 30.0
@@ -65,6 +67,7 @@ class Master(Arbiter):
         self._begun = time.monotonic()
         self._pause = 0.0
         self._not_before = 0.0
+        self._last_look = self._spared_until = time.monotonic()
 
     def start(self) -> None:
         """Listen. ``cfg.Error`` where nobody would be asked and strangers could come, also by sockets from systemd."""
@@ -142,6 +145,14 @@ class Master(Arbiter):
             if worker.retired and worker.told != sig:
                 worker.told = sig if worker.report() else 0
                 self.kill_worker(int(worker.pid), sig)
+
+    def murder_workers(self) -> None:
+        """Kill who has not moved for too long. Where the machine was paused that is nobody's fault: their transfers go on."""
+        before, self._last_look = self._last_look, time.monotonic()
+        if self._last_look - before > STOOD_STILL:
+            self._spared_until = self._last_look + COME_BACK
+        if self._last_look >= self._spared_until:
+            super().murder_workers()
 
     def reap_workers(self) -> None:
         """Look after the processes that have ended."""

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from oslo_config import cfg
 
-from image_service.serving.master import PATIENCE, Master
+from image_service.serving.master import COME_BACK, PATIENCE, Master
 
 
 class Starved(Master):
@@ -23,6 +24,7 @@ class Starved(Master):
         self._num_workers = 1
         self._proven: Any = proven
         self._announced, self._again, self._pause, self._not_before, self._begun = set(), False, 0.0, 0.0, 0.0
+        self._last_look = self._spared_until = 0.0
         self._notifier: Any = SimpleNamespace(wait=lambda _: None, ready=lambda _: None)
         self.returned: list[str] = []
 
@@ -73,3 +75,15 @@ def test_old_workers_that_ended_are_missed_when_the_new_ones_are_long_in_coming(
     master._begun = time.monotonic() - (PATIENCE + 1 if overdue else 0)
     master.manage_workers()
     assert any("not all of the old ones" in sentence for sentence in master.returned) is overdue
+
+
+def test_nobody_is_late_where_the_whole_machine_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, looks = 1000.0, []
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(Arbiter, "murder_workers", lambda _: looks.append(now))
+    master = Starved(object(), None)
+    master._last_look = now - 1
+    for turn in (1, 600, *[1] * 40):
+        now += turn
+        master.murder_workers()
+    assert looks == [1001, *range(1601 + int(COME_BACK), 1642)]
