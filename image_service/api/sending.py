@@ -16,9 +16,10 @@ from urllib.parse import quote
 from aiohttp import ETag, web
 
 from image_service.api.call import Call
-from image_service.errors import ClientDisconnected, DataMissing, ImageServiceError, PreconditionFailed, StoreUnavailable
+from image_service.errors import ClientDisconnected, ImageServiceError, PreconditionFailed, StoreUnavailable
 from image_service.model import Image
 from image_service.operations.downloads import Bytes
+from image_service.store.interface import LocalFiles
 
 _FIRST_PIECE, _PIECE = 1 << 20, 8 << 20
 
@@ -38,7 +39,11 @@ async def send(call: Call, data: Bytes, headers: dict[str, str], part: range | N
     if call.request.method == "HEAD":
         return response
     try:
-        if await (_send_file if data.path else _send_stream)(call.request, response, data, offset, length) != length:
+        if isinstance(data.store, LocalFiles):
+            sent = await _send_file(call.request, response, data, await data.store.open(data.url), offset, length)
+        else:
+            sent = await _send_stream(call.request, response, data, offset, length)
+        if sent != length:
             raise StoreUnavailable(f"The data of image {call.params['image_id']} ended too early.")
         await response.write_eof()
     except BaseException as error:
@@ -53,19 +58,18 @@ async def send(call: Call, data: Bytes, headers: dict[str, str], part: range | N
 
 def _explained(error: OSError) -> ImageServiceError:
     """What ended a download."""
-    if isinstance(error, FileNotFoundError):
-        return DataMissing("The data of this image are missing from the store.")
     if isinstance(error, (ConnectionError, TimeoutError)):  # That is no error of ours.
         return ClientDisconnected("The client went away during the download.")
     return StoreUnavailable(f"The store cannot read this image: {error.strerror}. Tell the administrator.")
 
 
-async def _send_file(request: web.Request, response: web.StreamResponse, data: Bytes, offset: int, length: int) -> int:
-    """Let the kernel copy from the file to the socket; the file is open before the answer begins, so a delete does not cut it.
-
-    The bytes that were sent.
+async def _send_file(
+    request: web.Request, response: web.StreamResponse, data: Bytes, file: IO[bytes], offset: int, length: int
+) -> int:
+    """Let the kernel copy from ``file``, which is closed at the end, to the socket. It was opened before the answer begins, so a
+    delete does not cut it. The bytes that were sent.
     """
-    with open(data.path or "", "rb") as file:  # noqa: ASYNC230 - opening a local file is one short system call
+    with file:
         await response.prepare(request)
         if request.transport is None:
             raise ConnectionResetError

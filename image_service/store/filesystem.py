@@ -29,7 +29,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from image_service import errors
 from image_service.durable import fsync_folder
@@ -196,10 +196,14 @@ class FilesystemStore(Store):
             raise errors.DataMissing("The location is not inside the folders of the file store.")
         return Path(folder, name)
 
+    async def open(self, url: str) -> IO[bytes]:
+        """See :meth:`LocalFiles.open`."""
+        return await self.run(io.FileIO, self.path(url), missing=_gone())
+
     async def read(self, url: str, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
         """See :meth:`Store.read`."""
         end = offset + length if length is not None else None
-        with await self.run(io.FileIO, self.path(url), missing=_gone()) as file:
+        with await self.open(url) as file:
             while end is None or offset < end:
                 wanted = self.chunk_size if end is None else min(self.chunk_size, end - offset)
                 data = await self.run(os.pread, file.fileno(), wanted, offset)

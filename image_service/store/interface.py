@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import IO, Protocol, runtime_checkable
 
 from image_service.model import Location
 
@@ -121,6 +121,10 @@ class LocalFiles(Protocol):
 
     def path(self, url: str) -> Path:
         """The file behind ``url``. ``DataMissing`` when it is not inside the store's folders; the file may be gone."""
+        ...
+
+    async def open(self, url: str) -> IO[bytes]:
+        """That file, to read; ``DataMissing`` when it is gone. Nothing else waits where its disk does not answer."""
         ...
 
 

@@ -78,6 +78,18 @@ def only_file(path: Path) -> FilesystemStore:
 
 
 @in_loop
+async def test_a_disk_that_does_not_answer_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """A pipe that nobody writes to does not open."""
+    store, path = only_file(tmp_path), tmp_path / new_id()
+    os.mkfifo(path)
+    opening = asyncio.create_task(store.open(f"file://{path}"))
+    await asyncio.sleep(0.05)
+    assert not opening.done()
+    os.close(os.open(path, os.O_RDWR))
+    (await opening).close()
+
+
+@in_loop
 async def test_layout(tmp_path: Path) -> None:
     store, image, upload = only_file(tmp_path), new_id(), new_id()
     writer = await store.begin(image, upload, None)
