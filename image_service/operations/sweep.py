@@ -23,8 +23,6 @@ from image_service.store.stores import Stores
 
 LOG = logging.getLogger(__name__)
 
-MOST_SETTLING = 30.0
-"""Seconds that a sweep waits for signs of life, at most: they are tried again every second."""
 _BY_ID = (SortKey("id"),)
 _WITHOUT_BYTES = frozenset({Status.QUEUED, Status.KILLED})
 
@@ -72,6 +70,11 @@ async def sweep_dead_uploads(
     return result
 
 
+def settling(lease: float) -> float:
+    """Seconds that a sweep waits for signs of life: longer than between two renewals; those that fail are tried every second."""
+    return min(lease / 3, 30.0)
+
+
 async def let_renew(registry: Registry, lease_seconds: float) -> datetime:
     """Wait until everybody alive can have renewed his lease: the registry may have been away, for longer than one lasts.
 
@@ -81,7 +84,7 @@ async def let_renew(registry: Registry, lease_seconds: float) -> datetime:
     """
     if not await registry.live_uploads():
         return datetime.min
-    settled, wait = await registry.settle(), min(lease_seconds / 3, MOST_SETTLING)
+    settled, wait = await registry.settle(), settling(lease_seconds)
     await asyncio.sleep(wait)
     return settled + timedelta(seconds=wait + lease_seconds / 6)
 

@@ -182,10 +182,15 @@ async def _renewed(service: Service, lease: UploadLease) -> AsyncIterator[None]:
         raise
 
 
+def between_renewals(lease: float) -> float:
+    """Seconds. Everybody alive is to renew while a sweep waits (``sweep.settling``)."""
+    return min(lease / 4, 20.0)
+
+
 async def _renew(service: Service, lease: UploadLease, held: asyncio.Timeout) -> None:
     """Give signs of life as long as the lease is ours, then end ``held``."""
     renewed = True
-    pause = usual = service.conf.upload_lease / 3
+    pause = usual = between_renewals(service.conf.upload_lease)
     while renewed:
         await asyncio.sleep(pause)
         try:

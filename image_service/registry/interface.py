@@ -179,7 +179,8 @@ class Registry(ABC):
 
     @abstractmethod
     async def claim_dead_uploads(self, older_than: float, *, until: datetime | None = None) -> list[UploadLease]:
-        """Take over every lease that was not renewed for ``older_than`` seconds, each under a new ``upload_id``.
+        """Take over every lease that was not renewed for ``older_than`` seconds, each under a new ``upload_id``; with ``until``
+        also those that were renewed that long after it, by a clock that was set back since.
 
         A lease is claimed by exactly one caller; its old holder can neither renew nor end it. The leases come back with the new
         id. None is claimed after ``until`` (by the clock of :meth:`settle`): the call itself may have been held up.

@@ -259,9 +259,11 @@ def claim_dead_uploads(connection: Connection, older_than: float, *, until: date
     moment, columns = _database_time(connection), IMAGE_UPLOADS.c
     if until is not None and moment > until:
         return []
-    silent = select(IMAGE_UPLOADS).where(columns.renewed_at < moment - timedelta(seconds=older_than)).order_by(columns.image_id)
+    silent = columns.renewed_at < moment - timedelta(seconds=older_than)
+    if until is not None:  # Who is alive has renewed before that. What is much later was written before the clock was set back.
+        silent |= columns.renewed_at > until + timedelta(seconds=older_than)
     claimed = []
-    for row in connection.execute(silent).all():
+    for row in connection.execute(select(IMAGE_UPLOADS).where(silent).order_by(columns.image_id)).all():
         lease = replace(lease_of(row), upload_id=new_id(), renewed_at=moment)
         # As it was seen, and as silent: its holder may have renewed it in this very moment.
         same = *_lease_key(row.image_id, row.upload_id), columns.renewed_at == row.renewed_at

@@ -87,6 +87,28 @@ async def test_a_dead_upload_is_claimed_once_and_its_holder_shut_out(registry: R
     assert (await registry.get_image(fresh)).status is Status.QUEUED
 
 
+def test_a_dead_upload_of_a_clock_that_was_set_back_is_claimed(place: Place) -> None:
+    async def begin() -> str:
+        async with place.open() as registry:
+            [image_id] = await add(registry, 1)
+            await registry.begin_upload(lease_of(image_id), from_status=[Status.QUEUED])
+            return image_id
+
+    async def claim() -> list[str]:
+        async with place.open() as registry:
+            assert await registry.claim_dead_uploads(older_than=600) == [], "it may be of this moment"
+            until = await registry.settle() + timedelta(seconds=60)
+            return [lease.image_id for lease in await registry.claim_dead_uploads(older_than=600, until=until)]
+
+    image_id = asyncio.run(begin())
+    database = Database(place.url)
+    for ahead, claimed in ((timedelta(seconds=300), []), (timedelta(hours=2), [image_id])):
+        late = update(IMAGE_UPLOADS).values(renewed_at=now() + ahead)
+        database.write(lambda connection, late=late: connection.execute(late))  # type: ignore[misc]
+        assert asyncio.run(claim()) == claimed
+    database.close()
+
+
 def test_a_dead_upload_has_one_claimer(place: Place) -> None:
     async def begin() -> set[str]:
         async with place.open() as registry:

@@ -13,7 +13,7 @@ import pytest
 
 from image_service import config
 from image_service.model import Image, Location, Status, UploadKind, new_id
-from image_service.operations import uploads
+from image_service.operations import sweep, uploads
 from image_service.operations.service import Service
 from image_service.store.filesystem import FilesystemStore
 from image_service.store.interface import Confirm, StoreWriter
@@ -134,3 +134,9 @@ def test_renewals_go_on_whatever_one_of_them_met(house: House, monkeypatch: pyte
         assert active.status is Status.ACTIVE
 
     house.run(work)
+
+
+@pytest.mark.parametrize("lease", [2, 90, 3600])
+def test_who_is_alive_renews_while_a_sweep_waits(lease: float) -> None:
+    """However long a lease is: else a clock that is set forward would make live uploads look dead."""
+    assert uploads.between_renewals(lease) < 0.8 * sweep.settling(lease)
