@@ -95,12 +95,13 @@ async def put_v1(service: Service, context: RequestContext, image: Image, member
 
 
 async def replace_v1(service: Service, context: RequestContext, image: Image, members: dict[str, bool | None]) -> None:
-    """Make these the only members: id -> can_share (None: as in :func:`put_v1`)."""
+    """Make these the only members: id -> can_share (None: as in :func:`put_v1`). Those that the asker may not know stay."""
     await policy.require_sharing_v1(context, image, service.registry)
-    quota.check_count(service.conf, "members", len(members))
     old = {member.member_id: member.can_share for member in await service.registry.list_members(image.id)}
-    said = {name: old.get(name, False) if can_share is None else can_share for name, can_share in members.items()}
-    await service.registry.replace_members(image.id, [Member(image.id, name, can_share) for name, can_share in said.items()])
+    new = {name: can_share for name, can_share in old.items() if not _may_know(context, image, name)}
+    new |= {name: old.get(name, False) if can_share is None else can_share for name, can_share in members.items()}
+    quota.check_count(service.conf, "members", len(new))
+    await service.registry.replace_members(image.id, [Member(image.id, name, can_share) for name, can_share in new.items()])
 
 
 async def remove_v1(service: Service, context: RequestContext, image: Image, member_id: str) -> None:

@@ -257,6 +257,13 @@ def test_who_may_share_an_image(trusting: Service, asker: str, status: int) -> N
     assert ("third" in _seen_members(trusting, image, OWNER)) is (status == 204)
 
 
+def test_a_member_replaces_nobody_whom_he_does_not_see(trusting: Service) -> None:
+    image = _image(trusting, "shared")
+    third: dict[str, Any] = {"memberships": [{"member_id": "third"}]}
+    assert trusting.ask("PUT", f"/v1/images/{image['id']}/members", third, ASKERS["sharer"]).status == 204
+    assert _seen_members(trusting, image, OWNER) == {"member", "third"}
+
+
 @pytest.mark.parametrize("kind", ["public", "nobody's", "nobody's public"])
 def test_nobody_shares_what_is_not_shared_with_him(trusting: Service, kind: str) -> None:
     image = _image(trusting, kind)
