@@ -21,7 +21,7 @@ def negotiate(apis: Collection[str], parts: list[str], accept: str) -> tuple[str
     named = _api(apis, parts[0])
     if named is not None:
         return named, parts[1:]
-    match = _ACCEPT.search(accept) if parts != [""] else None
+    match = _ACCEPT.search(accept) if parts not in ([""], ["versions"]) else None
     return _api(apis, match[1]) if match else None, parts
 
 

@@ -22,6 +22,8 @@ ADDRESSES = [
     ("GET", "/v1.2/images", {}, 300, "versions"),
     ("GET", "/images", {}, 300, "versions"),
     ("GET", "/images", {"Accept": "application/vnd.openstack.images-v9"}, 300, "versions"),
+    ("GET", "/versions", {"Accept": "application/vnd.openstack.images-v1"}, 200, "versions"),
+    ("GET", "/versions", {"Accept": "application/vnd.openstack.images-v2.3"}, 200, "versions"),
     ("GET", "/nothing", {}, 300, "versions"),
     ("POST", "/", {}, 300, "versions"),
     ("GET", "/v1", {}, 302, ""),
