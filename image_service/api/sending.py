@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 from collections.abc import Iterable
 from contextlib import aclosing, suppress
@@ -22,12 +23,15 @@ from image_service.operations.downloads import Bytes
 from image_service.store.interface import LocalFiles
 
 _FIRST_PIECE, _PIECE = 1 << 20, 8 << 20
+# What a proxy judges by rules and tags of its own, or does not know.
+_OURS_TO_JUDGE = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Content-Range")
+_PLAIN_RANGE = re.compile(r"bytes=\d{1,18}-\d{0,18}", re.ASCII)
 
 
 async def send(call: Call, data: Bytes, headers: dict[str, str], part: range | None = None) -> web.StreamResponse:
     """Send all bytes, or ``part`` of them as a 206; of ``HEAD`` the headers alone."""
     name, _, prefix = call.conf.api.sendfile_header.partition(":")
-    if data.path is not None and name and "X-Sendfile-Type" in call.request.headers:
+    if data.path is not None and name and _proxy_answers_alike(call.request, part):
         location = {name: prefix + quote(str(data.path))}
         return web.Response(headers=headers | location, content_type="application/octet-stream")
     offset, length = (part.start, len(part)) if part else (0, data.size)
@@ -54,6 +58,15 @@ async def send(call: Call, data: Bytes, headers: dict[str, str], part: range | N
             raise _explained(error) from error
         raise
     return response
+
+
+def _proxy_answers_alike(request: web.BaseRequest, part: range | None) -> bool:
+    """Does the proxy want to send files itself, and will it send what we would?"""
+    headers = request.headers
+    if request.method != "GET" or "X-Sendfile-Type" not in headers or any(name in headers for name in _OURS_TO_JUDGE):
+        return False
+    wanted = headers.get("Range")
+    return wanted is None or (part is not None and _PLAIN_RANGE.fullmatch(wanted) is not None)
 
 
 def _explained(error: OSError) -> ImageServiceError:
