@@ -12,7 +12,7 @@ from aiohttp import web
 from oslo_config import cfg
 
 from image_service.api import receiving, v1, v2, versions
-from image_service.api.call import BACKGROUND, endpoint
+from image_service.api.call import BACKGROUND, client_address, endpoint
 from image_service.api.face import Face
 from image_service.model import Status
 from image_service.operations.service import Service
@@ -39,6 +39,7 @@ class ImageApi(Face):
 
     async def answer(self, request: web.Request, parts: list[str]) -> web.StreamResponse | None:
         """See :meth:`Face.answer`."""
+        request["client"] = client_address(request, self.conf)
         api, parts = versions.negotiate(self._apis, parts, request.headers.get("Accept", ""))
         if api is None:
             return await versions.show(request, self._apis, endpoint(request, self.conf))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 import orjson
@@ -58,6 +60,14 @@ def endpoint(request: web.Request, conf: cfg.ConfigOpts) -> str:
         scheme = request.headers.get("X-Forwarded-Proto", scheme)
         host = request.headers.get("X-Forwarded-Host", host)
     return f"{scheme}://{host}".encode(errors="replace").decode()  # Bytes that are no UTF-8 fit into no answer.
+
+
+def client_address(request: web.BaseRequest, conf: cfg.ConfigOpts) -> str:
+    """Where the request comes from: the peer, or whom the proxy in front names as its own."""
+    if conf.oslo_middleware.enable_proxy_headers_parsing:
+        with suppress(ValueError):
+            return str(ip_address(request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()))
+    return request.remote or ""
 
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse | None]]

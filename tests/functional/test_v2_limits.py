@@ -14,6 +14,7 @@ from image_service.registry.engine import Database
 from image_service.registry.interface import ImageChange
 from tests.conftest import running
 from tests.functional.registries import PLACES
+from tests.functional.running import eventually
 from tests.functional.service import Service
 from tests.functional.v2 import ADMIN, A, B, download, patch, person, show, upload
 
@@ -190,3 +191,5 @@ def test_the_headers_of_a_proxy_are_believed_where_the_configuration_says_so(unl
     headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "images.example"}
     versions = unlimited.ask("GET", "/versions", headers=headers).json["versions"]
     assert versions[0]["links"][0]["href"] == "https://images.example/v2/"
+    unlimited.ask("GET", "/v2/images", headers={"X-Forwarded-For": "198.51.100.1, 192.0.2.9"})
+    eventually(lambda: "client=192.0.2.9" in unlimited.log, "the log says who asked the proxy")

@@ -61,8 +61,9 @@ def users(tmp_path: Path) -> Users:
     return Users(tmp_path)
 
 
-def basic(user: str, password: str, scheme: str = "Basic") -> web.Request:
-    return request({"Authorization": f"{scheme} {base64.b64encode(f'{user}:{password}'.encode()).decode()}"})
+def basic(user: str, password: str, scheme: str = "Basic", address: str = "127.0.0.1") -> web.Request:
+    authorization = f"{scheme} {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+    return request({"Authorization": authorization}, address)
 
 
 def test_right_passwords_give_the_identity(tmp_path: Path, users: Users) -> None:
@@ -210,7 +211,7 @@ def test_who_guesses_cannot_pile_up_work(tmp_path: Path, users: Users, monkeypat
 
     async def story() -> list[Any]:
         authenticate = make_authenticator(configured(tmp_path, users.text))
-        guesses = (basic(f"user{n % 15}", f"guess {n}") for n in range(150))
+        guesses = (basic(f"user{n % 15}", f"guess {n}", address=f"192.0.2.{n // 30}") for n in range(150))
         return await asyncio.gather(*map(authenticate, guesses), return_exceptions=True)
 
     users.write({f"user{n}": hashed("x") for n in range(15)})
@@ -231,16 +232,39 @@ def test_who_guesses_shuts_nobody_out(tmp_path: Path, users: Users, monkeypatch:
         authenticate = make_authenticator(configured(tmp_path, users.text + "cache_time = 1\n"))
         await authenticate(basic("alice", "wonder:land"))
         await asyncio.sleep(1.1)
-        guesses = [authenticate(basic(user, f"guess {n}")) for user in ("alice", "bob", "nobody") for n in range(50)]
+        guesses = [authenticate(basic("bob", f"guess {n}", address="192.0.2.7")) for n in range(50)]
+        guesses += [authenticate(basic(f"nobody{n}", "guess", address="192.0.2.8")) for n in range(50)]
         running = asyncio.gather(*guesses, return_exceptions=True)
         await asyncio.sleep(0)
-        assert (await authenticate(basic("alice", "wonder:land"))).user == "alice"
+        assert (await authenticate(basic("alice", "wonder:land", address="192.0.2.7"))).user == "alice"
+        assert (await authenticate(basic("bob", "builder"))).user == "bob"
         with pytest.raises(NotAuthenticated):
-            await authenticate(basic("eve", "apple"))
+            await authenticate(basic("eve", "apple", address="192.0.2.7"))
         return await running
 
     answers = asyncio.run(story())
-    assert sum(isinstance(answer, NotAuthenticated) for answer in answers) == 30
+    assert sum(isinstance(answer, NotAuthenticated) for answer in answers) == 10 + 30
+
+
+def test_who_guesses_does_not_learn_which_names_there_are(tmp_path: Path, users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_basic, "matches", lambda *_: time.sleep(0.01))
+
+    async def story(user: str) -> list[type[Any]]:
+        authenticate = make_authenticator(configured(tmp_path, users.text))
+        guesses = [authenticate(basic(name, f"guess {n}")) for n in range(15) for name in (user, "nobody")]
+        return [type(answer) for answer in await asyncio.gather(*guesses, return_exceptions=True)]
+
+    assert asyncio.run(story("alice")) == asyncio.run(story("somebody"))
+
+
+def test_a_proxy_says_where_a_guess_comes_from(tmp_path: Path, users: Users, caplog: pytest.LogCaptureFixture) -> None:
+    asked = request({"Authorization": basic("alice", "x").headers["Authorization"], "X-Forwarded-For": "198.51.100.1, 192.0.2.9"})
+    believing = "[oslo_middleware]\nenable_proxy_headers_parsing = True\n"
+    for text, address in ((users.text, "127.0.0.1"), (users.text + believing, "192.0.2.9")):
+        caplog.clear()
+        with pytest.raises(NotAuthenticated):
+            ask(make_authenticator(configured(tmp_path, text)), asked)
+        assert caplog.messages[-1].endswith(f"'alice' from {address}")
 
 
 def test_an_unknown_user_costs_the_same_check(users: Users) -> None:

@@ -36,7 +36,7 @@ class AccessLogger(AbstractAccessLogger):
                 "seconds": f"{time:.6f}",
                 "user": (context.user if context else None) or "-",
                 "project": (context.project if context else None) or "-",
-                "client": request.remote or "-",
+                "client": request.get("client") or request.remote or "-",
             },
         )
 

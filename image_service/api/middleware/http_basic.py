@@ -29,6 +29,7 @@ import orjson
 from aiohttp import web
 from oslo_config import cfg
 
+from image_service.api.call import client_address
 from image_service.api.middleware.authentication import anonymous, known
 from image_service.context import RequestContext
 from image_service.errors import NotAuthenticated, ServiceUnavailable
@@ -41,9 +42,9 @@ LONGEST_PASSWORD = 72
 """bcrypt looks at this many bytes of a password, no more."""
 REMEMBER_WRONG = 5.0
 MOST_REMEMBERED = 10_000
-MOST_WAITING, MOST_WAITING_OF_ONE = 100, 10
-"""Checks that may wait for a thread, in all and of one user: who guesses passwords must neither pile up work without end nor shut
-others out. Unknown users count as one.
+MOST_WAITING, MOST_OF_CLIENT, MOST_OF_NAME = 100, 30, 10
+"""Checks that may wait for a thread: in all, of one address, and of one name there. Who guesses passwords must neither pile up
+work without end nor shut others out, nor learn which names there are.
 """
 
 
@@ -143,33 +144,36 @@ class Passwords:
         # Until when what was said of a password counts.
         self._right: dict[bytes, float] = {}
         self._wrong: dict[bytes, float] = {}
-        self._running: dict[bytes, tuple[str, asyncio.Future[bool]]] = {}
+        self._running: dict[bytes, tuple[tuple[str, str], asyncio.Future[bool]]] = {}
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bcrypt")
         self._thread_of_known = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bcrypt-again")
 
-    async def check(self, user: str, password: bytes) -> bool:
-        """Raises ``ServiceUnavailable`` when too many checks wait already."""
+    async def check(self, client: str, user: str, password: bytes) -> bool:
+        """Whether it is the password of ``user``, whom somebody at the address ``client`` claims to be.
+
+        Raises ``ServiceUnavailable`` when too many checks wait already.
+        """
         stored = self._file.content()
         hashed = stored.get(user) or nobodys_hash(stored)
         digest = hmac.digest(self._key, repr((user, password, hashed)).encode(), "sha256")
         now = time.monotonic()
         if self._wrong.get(digest, now) > now:
             return False
-        right = self._right.get(digest, now) > now or await self._ask(user if user in stored else "", digest, password, hashed)
+        right = self._right.get(digest, now) > now or await self._ask((client, user), digest, password, hashed)
         return right and user in stored
 
-    async def _ask(self, user: str, digest: bytes, password: bytes, hashed: bytes) -> bool:
+    async def _ask(self, who: tuple[str, str], digest: bytes, password: bytes, hashed: bytes) -> bool:
         if digest not in self._running:
-            threads = self._thread_of_known if digest in self._right else self._free_threads(user)
+            threads = self._thread_of_known if digest in self._right else self._free_threads(*who)
             running = asyncio.get_running_loop().run_in_executor(threads, matches, password, hashed)
-            self._running[digest] = user, running
+            self._running[digest] = who, running
             running.add_done_callback(lambda done: self._remember_result(digest, done))
         # A client that goes away must not take the check from the others that wait for it.
         return await asyncio.shield(self._running[digest][1])
 
-    def _free_threads(self, user: str) -> ThreadPoolExecutor:
-        of_one = sum(waiting == user for waiting, _ in self._running.values())
-        if len(self._running) >= MOST_WAITING or of_one >= MOST_WAITING_OF_ONE:
+    def _free_threads(self, client: str, user: str) -> ThreadPoolExecutor:
+        names = [name for (address, name), _ in self._running.values() if address == client]
+        if len(self._running) >= MOST_WAITING or len(names) >= MOST_OF_CLIENT or names.count(user) >= MOST_OF_NAME:
             raise ServiceUnavailable("Too many passwords are being checked at the moment. Try again in a few seconds.")
         return self._threads
 
@@ -220,10 +224,11 @@ class BasicAuthenticator:
         user, password = self._credentials(header)
         identities = self._identities.content()
         identity = identities.get(user, Identity())
-        right = await self._passwords.check(user, password)
+        client = client_address(request, self._conf)
+        right = await self._passwords.check(client, user, password)
         # Without any identity the file is gone, and with it who is disabled.
         if not right or not identities or identity.disabled:
-            LOG.warning("Wrong password, or no such user: %r from %s", user[:64], request.remote)
+            LOG.warning("Wrong password, or no such user: %r from %s", user[:64], client)
             raise self._refusal("The user or the password is wrong.")
         return known(self._conf, user, identity.project, identity.roles)
 
