@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import orjson
 from sqlalchemy import Connection
 
 from image_service.errors import InvalidValue
@@ -24,6 +25,7 @@ from image_service.registry.tables import IMAGES
 
 # Each is a condition of its own, as often as the statement has alternatives, and SQLite takes 1,000 in a row.
 _MOST_FILTERS = 128
+_MANY_CHOICES = 100
 _COMPARISONS = {"eq": "=", "neq": "!=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 # What one owner has, and what is public, has indexes of its own in these orders.
 _SORTED_APART = ("created_at", "name")
@@ -160,13 +162,18 @@ class Page:
             f"{_column(column)} IS NULL" if value is None else f"{_column(column)} = {bind(value)}"
             for column, value in query.equal.items()
         ]
-        for column, choices in query.one_of.items():
-            conditions.append(f"{_column(column)} IN ({', '.join(map(bind, choices))})" if choices else "FALSE")
+        conditions += [f"{_column(column)} IN ({self._choices(choices)})" for column, choices in query.one_of.items()]
         conditions += [f"status != {bind(status)}" for status in query.exclude_statuses]
         for name, value in query.properties.items():
             having = f"SELECT image_id FROM image_properties WHERE name = {bind(name)} AND value = {bind(value)}"
             conditions.append(f"id IN ({having})")
         return conditions + [f"id IN (SELECT image_id FROM image_tags WHERE value = {bind(tag)})" for tag in query.tags]
+
+    def _choices(self, choices: tuple[str, ...]) -> str:
+        """What a value is looked for in. SQLite takes long for thousands of names in a statement, and keeps the statement."""
+        if self._values.sqlite and len(choices) > _MANY_CHOICES:
+            return f"SELECT value FROM json_each({self._values.bind(orjson.dumps(choices).decode())})"
+        return ", ".join(map(self._values.bind, choices)) or "NULL"
 
     def _ranges(self) -> list[str]:
         query, bind = self._query, self._values.bind

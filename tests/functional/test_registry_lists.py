@@ -61,6 +61,7 @@ async def test_filters_that_there_are_not(registry: Registry) -> None:
 
 
 HOSTILE = ("%s", "%(v0)s", "%%", ":v0", "?", "'", '"', "`", "\\", "' OR 1=1 --", "'; DROP TABLE images; --", "a\nb", "{0}")
+MANY = tuple(f"other {number}" for number in range(2000))
 JSON = ('","x":"', "[1]", '{"a": 1}', "null", "\\u0041", "/", "\x7f\x01", "\u2028", "🏔")
 
 
@@ -76,6 +77,7 @@ async def test_values_never_become_sql(registry: Registry) -> None:
         for query in (
             ImageQuery(equal={"name": text}),
             ImageQuery(one_of={"name": (text,)}),
+            ImageQuery(one_of={"name": (text, *MANY)}),
             ImageQuery(visible=(Visible(owner=text),)),
             ImageQuery(properties={text: text}),
             ImageQuery(tags=(text,)),
