@@ -9,6 +9,7 @@ from image_service.errors import Duplicate, Forbidden, InvalidValue, NotFound
 from image_service.model import Image, Member, MemberStatus, Visibility
 from image_service.operations import policy, quota
 from image_service.operations.service import Service
+from image_service.registry.interface import ImageQuery, Visible
 
 MAX_MEMBER = 255
 
@@ -115,14 +116,10 @@ async def remove_v1(service: Service, context: RequestContext, image: Image, mem
 
 
 async def shared_with(service: Service, context: RequestContext, member_id: str) -> list[Member]:
-    """Memberships of a project; of another project only those of images that the asker sees."""
+    """Memberships of a project; of another project only those of images of the asker's own."""
     memberships = await service.registry.list_shared(member_id)
     if context.is_admin or context.project == member_id:
         return memberships
-    seen = []
-    for membership in memberships:
-        with suppress(NotFound):
-            image = await service.registry.get_image(membership.image_id)
-            await policy.require_visible(context, image, service.registry, v1=True)
-            seen.append(membership)
-    return seen
+    query = ImageQuery(visible=(Visible(owner=context.project),), one_of={"id": tuple(item.image_id for item in memberships)})
+    own = {image.id for image in await service.registry.list_images(query)} if context.project else set()
+    return [item for item in memberships if item.image_id in own]
