@@ -172,6 +172,10 @@ REFUSALS: list[tuple[Any, int, str]] = [
     ([add("/new", None)], 400, "new"),
     ([add("/new", 5)], 400, "new"),
     ([add("/" + "n" * 256, "x")], 400, ""),
+    # What no image would take is looked for in all steps first.
+    ([replace("/nope", "x"), replace("/status", "x")], 403, "Attribute 'status' is read-only."),
+    ([replace("/nope", "x"), replace("/name", 5)], 400, "name"),
+    ([replace("/name", 5), replace("/name", "x")], 400, "name"),
     # The quotas.
     ([add(f"/n{n}", "v") for n in range(127)], 413, "128"),
     ([replace("/tags", [f"t{n}" for n in range(129)])], 413, "128"),

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from aiohttp import web
+from oslo_config import cfg
 
 from image_service.api.call import Call, endpoint, json_answer
 from image_service.api.receiving import read_json
@@ -69,27 +70,30 @@ async def patch(call: Call) -> web.Response:
     """``PATCH /v2/images/{id}``: all of the operations, or none."""
     kind = json_patch.require_media_type(call.request.headers.get("Content-Type", ""))
     operations = json_patch.parse(kind, await read_json(call.request))
+    # openstacksdk takes stores for a property, and removes it with those that it replaces. Ours; Glance refuses.
+    operations = [_checked(call.conf, step) for step in operations if (step.op, step.name) != ("remove", "stores")]
     image = await call.image_to_change()
     attributes = {**image.properties, **{name: getattr(image, name) for name in schemas.BASE}}
-    # openstacksdk takes stores for a property, and removes it with those that it replaces. Ours; Glance refuses.
-    operations = [step for step in operations if (step.op, step.name) != ("remove", "stores")]
     for step in operations:
-        if step.name == "locations":
-            if step.op != "remove" and not isinstance(step.value, list if step.op == "replace" else dict):
-                raise InvalidValue("One of the locations is a JSON object with url and metadata, all are a list of such.")
-            raise Forbidden("It's not allowed to change locations if locations are invisible.")
-        wire.require_settable(step.name)
-        if step.name == "id":
-            raise Forbidden("Attribute 'id' is read-only.")
         json_patch.apply(attributes, step, schemas.BASE)
         if step.name in ("disk_format", "container_format") and image.status not in (Status.QUEUED, Status.IMPORTING):
             raise Forbidden(f"Attribute {step.name} can be only replaced for a queued image.")
-    touched = {step.name: attributes[step.name] for step in operations if step.name in attributes}
-    attributes |= schemas.check_image(call.conf, touched)
     # API v1 gives properties any name; those that have an attribute's are none here, and stay.
     unseen = {name: value for name, value in image.properties.items() if name in schemas.BASE}
     wanted = wire.with_attributes(replace(image, properties=unseen), attributes)
     return json_answer(wire.image(call, await images.change(call.service, call.context, image, wanted)))
+
+
+def _checked(conf: cfg.ConfigOpts, step: json_patch.Operation) -> json_patch.Operation:
+    """A step that may be applied to some image, with its value as it is kept. ``Forbidden``, ``InvalidValue``."""
+    if step.name == "locations":
+        if step.op != "remove" and not isinstance(step.value, list if step.op == "replace" else dict):
+            raise InvalidValue("One of the locations is a JSON object with url and metadata, all are a list of such.")
+        raise Forbidden("It's not allowed to change locations if locations are invisible.")
+    wire.require_settable(step.name)
+    if step.name == "id":
+        raise Forbidden("Attribute 'id' is read-only.")
+    return step if step.op == "remove" else replace(step, value=schemas.check_image(conf, {step.name: step.value})[step.name])
 
 
 async def delete(call: Call) -> None:
