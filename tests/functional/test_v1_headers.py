@@ -174,6 +174,10 @@ TAKEN: list[tuple[dict[str, str], str, Any]] = [
     ({"x-image-meta-disk-format": "qcow2"}, "disk_format", "qcow2"),
     ({"X-Image-Meta-Disk-Format": "qcow2"}, "disk_format", "qcow2"),
     ({"X-IMAGE-META-CONTAINER_FORMAT": "ovf"}, "container_format", "ovf"),
+    ({"x_image_meta_disk_format": "qcow2"}, "disk_format", "qcow2"),
+    ({"x_image_meta_property_os_distro": "deb"}, "properties", {"os_distro": "deb"}),
+    # The same to the server of Glance: given twice.
+    ({"x-image-meta-property-os-distro": "deb", "x-image-meta-property-os_distro": "12"}, "properties", {"os_distro": "deb,12"}),
     ({"x-image-meta-name": "two words"}, "name", "two words"),
     ({"x-image-meta-name": "Zürich 東京 🖼"}, "name", "Zürich 東京 🖼"),
     ({"x-image-meta-name": "a%20b"}, "name", "a%20b"),
@@ -230,7 +234,7 @@ def test_a_few_words_are_true_and_all_others_false(embedded: Service, flag: str,
 # header, value, sentence of the 400
 REFUSED = [
     ("x-image-meta-bogus", "1", "Bad header: x-image-meta-bogus"),
-    ("X-Image-Meta-Virtual_Size", "1", "Bad header: x-image-meta-virtual_size"),
+    ("X-Image-Meta-Virtual_Size", "1", "Bad header: x-image-meta-virtual-size"),
     ("x-image-meta-", "1", "Bad header: x-image-meta-"),
     ("x-image-meta-properties", "1", "Bad header: x-image-meta-properties"),
     ("x-image-meta-size", "x", "Cannot convert image size 'x' to an integer."),

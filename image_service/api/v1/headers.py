@@ -46,23 +46,27 @@ def is_true(text: str) -> bool:
 
 
 def parse(request: web.BaseRequest) -> Metadata:
-    """The metadata of a POST or PUT. ``InvalidValue`` for a header that is not known, not UTF-8, or has no good value."""
-    found = Metadata()
+    """The metadata of a POST or PUT. ``InvalidValue`` for a header that is not known, not UTF-8, or has no good value.
+
+    To WSGI, and so to Glance, dashes and underscores of names are the same, and a header that is given twice is one with a comma.
+    """
+    given: dict[str, str] = {}
     for name, value in request.headers.items():
-        key = name.lower()
+        key = name.lower().replace("_", "-")
         if key.startswith(_PREFIX):
-            _take(found, key, _utf8(key, value.strip()))
-        elif key == "x-glance-api-copy-from":
-            found.fields["copy_from"] = _utf8(key, value.strip()) or None
-        elif key == "x-glance-registry-purge-props":
-            found.purge_properties = is_true(value)
+            given[key] = f"{given[key]},{value.strip()}" if key in given else value.strip()
+    found = Metadata(purge_properties=is_true(request.headers.get("x-glance-registry-purge-props", "true")))
+    if "x-glance-api-copy-from" in request.headers:
+        found.fields["copy_from"] = _utf8("x-glance-api-copy-from", request.headers["x-glance-api-copy-from"].strip()) or None
+    for header, text in given.items():
+        _take(found, header, _utf8(header, text))
     _complete_formats(found)
     return found
 
 
 def _take(found: Metadata, header: str, value: str) -> None:
     name = header.removeprefix(_PREFIX)
-    if name.startswith((_PROPERTY, "property_")):
+    if name.startswith(_PROPERTY):
         found.properties[name[len(_PROPERTY) :].replace("-", "_")] = value or None
         return
     name = name.replace("-", "_")
