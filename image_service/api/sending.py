@@ -101,13 +101,15 @@ async def _sendfile(transport: asyncio.Transport, file: IO[bytes], data: Bytes, 
     if sent < first:
         return sent
     with transport.get_extra_info("socket").dup() as sock:  # asyncio lets nobody else watch a transport's own.
+        most = _PIECE
         while sent < length:
-            piece = min(length - sent, _PIECE)
+            piece = min(length - sent, most)
             await _bring(file, data, offset + sent, piece)
             done = await _send_piece(sock, file, offset + sent, piece)
             if not done:
                 break
             sent += done
+            most = _PIECE if done == piece else _FIRST_PIECE  # Memory is short of room for what slow clients have not taken.
     return sent
 
 
@@ -116,20 +118,26 @@ async def _bring(file: IO[bytes], data: Bytes, offset: int, size: int) -> None:
 
     Where the kernel does not tell what is in memory (NFS, FUSE), a thread looks each time.
     """
-    places = (*range(offset, offset + size, _FIRST_PIECE), offset + size - 1)
-    try:
-        if all(os.preadv(file.fileno(), [bytearray(1)], at, os.RWF_NOWAIT) for at in places):
-            return
-    except OSError:
-        pass
+    if _in_memory(file, *range(offset, offset + size, _FIRST_PIECE), offset + size - 1):
+        return
     with suppress(ImageServiceError):  # of an image that was deleted, or a disk that fails: the one who sends will see
         async with aclosing(data.store.read(data.url, offset, size)) as chunks:
             async for _ in chunks:
                 pass
 
 
+def _in_memory(file: IO[bytes], *places: int) -> bool | None:
+    """None where the kernel does not tell."""
+    try:
+        return all(os.preadv(file.fileno(), [bytearray(1)], at, os.RWF_NOWAIT) for at in places)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+
+
 async def _send_piece(sock: socket.socket, file: IO[bytes], offset: int, size: int) -> int:
-    """The bytes that were sent: all of them, or what the file still had."""
+    """The bytes that were sent: all of them, what the file still had, or what was in memory when the client took them."""
     loop, sent = asyncio.get_running_loop(), 0
     ended: asyncio.Future[None] = loop.create_future()
 
@@ -137,8 +145,10 @@ async def _send_piece(sock: socket.socket, file: IO[bytes], offset: int, size: i
         nonlocal sent
         if ended.done():  # cancelled
             return
+        done = 0
         try:
-            done = os.sendfile(sock.fileno(), file.fileno(), offset + sent, size - sent)
+            if not sent or _in_memory(file, offset + sent) is not False:
+                done = os.sendfile(sock.fileno(), file.fileno(), offset + sent, size - sent)
         except BlockingIOError:
             return
         except OSError as error:

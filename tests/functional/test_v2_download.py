@@ -279,6 +279,36 @@ def test_a_thread_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert read == ([] if told else [(10, 50)])
 
 
+def test_what_a_slow_client_lets_go_cold_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel forgets what nobody takes; it is brought again."""
+    path = tmp_path / "x"
+    path.write_bytes(bytes(_SLOW))
+
+    async def send(forgotten: bool) -> int:
+        near, far = socket.socketpair()
+        with near, far, path.open("rb") as file:
+            near.setblocking(False)
+            sending_piece = asyncio.create_task(sending._send_piece(near, file, 0, _SLOW))
+            await asyncio.sleep(0.05)
+            if forgotten:
+                monkeypatch.setattr(os, "preadv", _no_wait)
+            taken = 0
+            while not sending_piece.done():
+                taken += len(await asyncio.to_thread(far.recv, 1 << 20))
+                await asyncio.sleep(0)
+            return await sending_piece
+
+    assert asyncio.run(send(forgotten=False)) == _SLOW
+    assert 0 < asyncio.run(send(forgotten=True)) < _SLOW
+
+
+_SLOW = 4 << 20
+
+
+def _no_wait(*_: object) -> int:
+    raise BlockingIOError
+
+
 # -- who may, and when ---------------------------------------------------------------------------------------------------------
 
 
