@@ -167,6 +167,7 @@ def test_changing(url: str) -> None:
         assert [at["url"] for at in moved["location_data"]] == ["file:///y"]
         await put({"status": "queued"}, 409, "saving")
         await put({"status": "queued"}, 409, "bogus")
+        assert (await put({"status": "active"}, 200, ""))["status"] == "active"
         assert (await put({"status": "queued"}, 200, "active"))["status"] == "queued"
         await put({"status": "bogus"}, 400)
         # Answers have it in a header.

@@ -58,7 +58,7 @@ def read(body: Any) -> tuple[str | None, ImageChange]:
 def from_state(body: dict[str, Any]) -> list[Status] | None:
     """The status that must hold. One that does not exist never holds."""
     state = body.get("from_state")
-    return None if state is None else [status for status in Status if status == state]
+    return None if not state else [status for status in Status if status == state]
 
 
 def can_share(body: Any) -> bool:
