@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import select
 import socket
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import aclosing, suppress
-from typing import IO
+from typing import IO, TypeVar
 from urllib.parse import quote
 
 from aiohttp import ETag, web
@@ -22,7 +24,11 @@ from image_service.model import Image
 from image_service.operations.downloads import Bytes
 from image_service.store.interface import LocalFiles
 
-_FIRST_PIECE, _PIECE = 1 << 20, 8 << 20
+T = TypeVar("T")
+
+_FIRST_PIECE = 256 << 10
+# How long a thread sends for one client, in seconds, and how long it waits for him, in milliseconds.
+_SLICE, _PATIENCE = 0.02, 2
 # What a proxy judges by rules and tags of its own, or does not know.
 _OURS_TO_JUDGE = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Content-Range")
 _PLAIN_RANGE = re.compile(r"bytes=\d{1,18}-\d{0,18}", re.ASCII)
@@ -44,7 +50,7 @@ async def send(call: Call, data: Bytes, headers: dict[str, str], part: range | N
         return response
     try:
         if isinstance(data.store, LocalFiles):
-            sent = await _send_file(call.request, response, data, await data.store.open(data.url), offset, length)
+            sent = await _send_file(call.request, response, data.store, await data.store.open(data.url), offset, length)
         else:
             sent = await _send_stream(call.request, response, data, offset, length)
         if sent != length:
@@ -77,7 +83,7 @@ def _explained(error: OSError) -> ImageServiceError:
 
 
 async def _send_file(
-    request: web.Request, response: web.StreamResponse, data: Bytes, file: IO[bytes], offset: int, length: int
+    request: web.Request, response: web.StreamResponse, store: LocalFiles, file: IO[bytes], offset: int, length: int
 ) -> int:
     """Let the kernel copy from ``file``, which is closed at the end, to the socket. It was opened before the answer begins, so a
     delete does not cut it. The bytes that were sent.
@@ -86,86 +92,68 @@ async def _send_file(
         await response.prepare(request)
         if request.transport is None:
             raise ConnectionResetError
-        return await _sendfile(request.transport, file, data, offset, length) if length else 0
+        if not length:
+            return 0
+        sent = await _send_first(request.transport, store, file, offset, min(length, _FIRST_PIECE))
+        if sent < length:
+            # asyncio lets nobody else watch a transport's own.
+            with request.transport.get_extra_info("socket").dup() as sock, suppress(EOFError):
+                while sent < length:
+                    await _writable(sock)
+                    sent += await _in_thread(store, _send_some, sock, file, offset + sent, length - sent)
+        return sent
 
 
-async def _sendfile(transport: asyncio.Transport, file: IO[bytes], data: Bytes, offset: int, length: int) -> int:
-    """As ``loop.sendfile``, which makes the kernel forget the socket and learn it again whenever it is full: that takes a fifth
-    of the processor time of a download. Its first piece waits until the headers are sent.
-    """
-    loop, first = asyncio.get_running_loop(), min(length, _FIRST_PIECE)
-    await _bring(file, data, offset, first)
+async def _send_first(transport: asyncio.Transport, store: LocalFiles, file: IO[bytes], offset: int, length: int) -> int:
+    """The first piece, which has to wait until the headers are sent. It may be all, so no thread is asked in vain."""
+    try:
+        known = all(os.preadv(file.fileno(), [bytearray(1)], at, os.RWF_NOWAIT) for at in (offset, offset + length - 1))
+    except OSError:  # It is not in memory, or the kernel does not tell (NFS, FUSE).
+        known = False
+    if not known:
+        with suppress(OSError):  # The one who sends will see.
+            await _in_thread(store, os.pread, file.fileno(), length, offset)
     if transport.is_closing():
         raise ConnectionResetError
-    sent = await loop.sendfile(transport, file, offset, first)
-    if sent < first:
-        return sent
-    with transport.get_extra_info("socket").dup() as sock:  # asyncio lets nobody else watch a transport's own.
-        most = _PIECE
-        while sent < length:
-            piece = min(length - sent, most)
-            await _bring(file, data, offset + sent, piece)
-            done = await _send_piece(sock, file, offset + sent, piece)
-            if not done:
-                break
-            sent += done
-            most = _PIECE if done == piece else _FIRST_PIECE  # Memory is short of room for what slow clients have not taken.
-    return sent
+    return await asyncio.get_running_loop().sendfile(transport, file, offset, length)
 
 
-async def _bring(file: IO[bytes], data: Bytes, offset: int, size: int) -> None:
-    """Let a thread of the store wait for its disk: who sends what is not in memory keeps the whole process waiting.
-
-    Where the kernel does not tell what is in memory (NFS, FUSE), a thread looks each time.
-    """
-    if _in_memory(file, *range(offset, offset + size, _FIRST_PIECE), offset + size - 1):
-        return
-    with suppress(ImageServiceError):  # of an image that was deleted, or a disk that fails: the one who sends will see
-        async with aclosing(data.store.read(data.url, offset, size)) as chunks:
-            async for _ in chunks:
-                pass
-
-
-def _in_memory(file: IO[bytes], *places: int) -> bool | None:
-    """None where the kernel does not tell."""
+async def _writable(sock: socket.socket) -> None:
+    """Wait until the client has taken something: that costs no thread."""
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_writer(sock, ready.set)
     try:
-        return all(os.preadv(file.fileno(), [bytearray(1)], at, os.RWF_NOWAIT) for at in places)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-
-
-async def _send_piece(sock: socket.socket, file: IO[bytes], offset: int, size: int) -> int:
-    """The bytes that were sent: all of them, what the file still had, or what was in memory when the client took them."""
-    loop, sent = asyncio.get_running_loop(), 0
-    ended: asyncio.Future[None] = loop.create_future()
-
-    def send_more() -> None:
-        nonlocal sent
-        if ended.done():  # cancelled
-            return
-        done = 0
-        try:
-            if not sent or _in_memory(file, offset + sent) is not False:
-                done = os.sendfile(sock.fileno(), file.fileno(), offset + sent, size - sent)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            loop.remove_writer(sock)
-            ended.set_exception(error)
-            return
-        sent += done
-        if not done or sent == size:
-            loop.remove_writer(sock)
-            ended.set_result(None)
-
-    loop.add_writer(sock, send_more)
-    try:
-        await ended
+        await ready.wait()
     finally:
         loop.remove_writer(sock)
+
+
+def _send_some(sock: socket.socket, file: IO[bytes], offset: int, size: int) -> int:
+    """Send what the client takes without delay, for a moment. Waits for the disk, so it runs in a thread of the store; so does
+    what waits for the client for no longer than it takes to wake the event loop. ``EOFError`` where the file ends.
+    """
+    ready, sent, end = select.poll(), 0, time.monotonic() + _SLICE
+    ready.register(sock, select.POLLOUT)
+    while sent < size and time.monotonic() < end and ready.poll(_PATIENCE):
+        with suppress(BlockingIOError):
+            done = os.sendfile(sock.fileno(), file.fileno(), offset + sent, size - sent)
+            if not done:
+                raise EOFError
+            sent += done
     return sent
+
+
+async def _in_thread(store: LocalFiles, call: Callable[..., T], *args: object) -> T:
+    """Run ``call`` in a thread of the store. Who is cancelled waits for it nevertheless: it uses what will be closed then."""
+    running, cancelled = asyncio.ensure_future(store.in_thread(call, *args)), False
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    return running.result()
 
 
 async def _send_stream(request: web.Request, response: web.StreamResponse, data: Bytes, offset: int, length: int) -> int:

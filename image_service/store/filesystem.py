@@ -131,11 +131,15 @@ class FilesystemStore(Store):
     async def run(self, call: Callable[..., T], *args: object, missing: errors.ImageServiceError | None = None) -> T:
         """Run a blocking ``call`` in the store's threads; its ``OSError`` becomes ``missing`` or the store error that fits."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, call, *args)
+            return await self.in_thread(call, *args)
         except OSError as error:
             if missing is not None and isinstance(error, FileNotFoundError):
                 raise missing from error
             raise _as_store_error(error) from error
+
+    async def in_thread(self, call: Callable[..., T], *args: object) -> T:
+        """See :meth:`LocalFiles.in_thread`."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, call, *args)
 
     # -- writing --
 

@@ -15,10 +15,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Protocol, runtime_checkable
+from typing import IO, Protocol, TypeVar, runtime_checkable
 
 from image_service.model import Location
 
+T = TypeVar("T")
 Confirm = Callable[[], Awaitable[None]]
 
 
@@ -125,6 +126,10 @@ class LocalFiles(Protocol):
 
     async def open(self, url: str) -> IO[bytes]:
         """That file, to read; ``DataMissing`` when it is gone. Nothing else waits where its disk does not answer."""
+        ...
+
+    async def in_thread(self, call: Callable[..., T], *args: object) -> T:
+        """Run what may have to wait for the disk of such a file in a thread of the store; raises what it raises."""
         ...
 
 

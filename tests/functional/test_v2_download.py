@@ -9,16 +9,18 @@ import hashlib
 import http.client
 import os
 import socket
+import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
 from image_service.api import sending
 from image_service.errors import StoreUnavailable
-from image_service.operations.downloads import Bytes
 from image_service.store.filesystem import FilesystemStore
 from tests.functional.running import PATIENCE, eventually
 from tests.functional.service import Service
@@ -251,62 +253,78 @@ def test_a_file_that_cannot_be_read_is_an_error_that_tells_no_path() -> None:
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["in memory", "nobody knows"])
-def test_a_thread_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool) -> None:
-    """Whoever sends would keep all others waiting. A file that is gone by then is still open to be sent."""
-    read: list[tuple[int, int | None]] = []
+def test_threads_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool) -> None:
+    """Whoever waits in the event loop keeps all others waiting. A file that is gone by then is still open to be sent."""
+    calls: list[tuple[str, bool, int]] = []  # the call, whether the event loop makes it, and for how many bytes
 
-    class Watched(FilesystemStore):
-        def read(self, url: str, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
-            read.append((offset, length))
-            return super().read(url, offset, length)
+    def watched(name: str, size_at: int) -> Callable[..., Any]:
+        real = getattr(os, name)
+
+        def call(*arguments: Any) -> Any:
+            calls.append((name, threading.current_thread() is threading.main_thread(), arguments[size_at]))
+            return real(*arguments)
+
+        return call
 
     def nobody_knows(*_: object) -> int:
         raise OSError(errno.EOPNOTSUPP, "")
 
+    monkeypatch.setattr(os, "pread", watched("pread", 1))
+    monkeypatch.setattr(os, "sendfile", watched("sendfile", 3))
     if not told:
         monkeypatch.setattr(os, "preadv", nobody_knows)
     path = tmp_path / "x"
-    path.write_bytes(DATA)
+    path.write_bytes(LARGE)
 
-    async def bring() -> None:
-        store = Watched("file", [(tmp_path, 0)])
-        with path.open("rb") as file:
+    async def story() -> bytes:
+        store = FilesystemStore("file", [(tmp_path, 0)])
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            response, file = web.StreamResponse(), path.open("rb", 0)
             path.unlink()
-            await sending._bring(file, Bytes(100, store, f"file://{path}", path), 10, 50)
+            response.content_length = len(LARGE) - 3
+            assert await sending._send_file(request, response, store, file, 3, len(LARGE) - 3) == len(LARGE) - 3
+            await response.write_eof()
+            return response
+
+        app = web.Application()
+        app.router.add_get("/", handle)
+        async with TestClient(TestServer(app)) as client, client.get("/") as answer:
+            body = await answer.read()
+        await store.close()
+        return body
+
+    assert asyncio.run(story()) == LARGE[3:]
+    assert [call for call in calls if call[0] == "pread"] == ([] if told else [("pread", False, sending._FIRST_PIECE)])
+    in_loop = [size for name, in_loop, size in calls if (name, in_loop) == ("sendfile", True)]
+    assert max(in_loop) <= sending._FIRST_PIECE
+    assert any((name, in_loop) == ("sendfile", False) for name, in_loop, _ in calls)
+
+
+def test_who_is_cancelled_waits_for_his_thread(tmp_path: Path) -> None:
+    """It uses a socket and a file, whose numbers would be another's once they are closed."""
+    begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def use_them() -> None:
+        begun.set()
+        may_end.wait(PATIENCE)
+        ended.set()
+
+    async def story() -> None:
+        store = FilesystemStore("file", [(tmp_path, 0)])
+        running = asyncio.create_task(sending._in_thread(store, use_them))
+        await asyncio.to_thread(begun.wait, PATIENCE)
+        for _ in range(2):
+            running.cancel()
+            await asyncio.sleep(0.01)
+        assert not running.done()
+        may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert ended.is_set()
         await store.close()
 
-    asyncio.run(bring())
-    assert read == ([] if told else [(10, 50)])
-
-
-def test_what_a_slow_client_lets_go_cold_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel forgets what nobody takes; it is brought again."""
-    path = tmp_path / "x"
-    path.write_bytes(bytes(_SLOW))
-
-    async def send(forgotten: bool) -> int:
-        near, far = socket.socketpair()
-        with near, far, path.open("rb") as file:
-            near.setblocking(False)
-            sending_piece = asyncio.create_task(sending._send_piece(near, file, 0, _SLOW))
-            await asyncio.sleep(0.05)
-            if forgotten:
-                monkeypatch.setattr(os, "preadv", _no_wait)
-            taken = 0
-            while not sending_piece.done():
-                taken += len(await asyncio.to_thread(far.recv, 1 << 20))
-                await asyncio.sleep(0)
-            return await sending_piece
-
-    assert asyncio.run(send(forgotten=False)) == _SLOW
-    assert 0 < asyncio.run(send(forgotten=True)) < _SLOW
-
-
-_SLOW = 4 << 20
-
-
-def _no_wait(*_: object) -> int:
-    raise BlockingIOError
+    asyncio.run(story())
 
 
 # -- who may, and when ---------------------------------------------------------------------------------------------------------
