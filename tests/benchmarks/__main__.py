@@ -133,16 +133,16 @@ def download(peer: Peer, figures: Figures, size: int, url: str) -> None:
     figures.note("download (CPU s a GB)", (peer.cpu() - before) / size * 1e9 / DOWNLOADS)
 
 
-def measure_nginx(figures: Figures, workers: int, data: Path, folder: Path) -> None:
-    """nginx sends the same file."""
+def measure_nginx(figures: Figures, workers: int, stored: Path, folder: Path) -> None:
+    """nginx sends the file that the service has stored: how a file came into memory makes a difference, too."""
     folder.mkdir()
-    (folder / "data").hardlink_to(data)
+    (folder / "data").hardlink_to(stored)
     nginx = Nginx(folder, "", workers)
     nginx.prepare()
     nginx.start()
     try:
         fetch(f"http://127.0.0.1:{nginx.port}/data")
-        download(nginx, figures, data.stat().st_size, f"http://127.0.0.1:{nginx.port}/data")
+        download(nginx, figures, stored.stat().st_size, f"http://127.0.0.1:{nginx.port}/data")
     finally:
         nginx.stop()
 
@@ -168,9 +168,12 @@ def compare(kind: str, rounds: int, workers: int, data: Path, folder: Path) -> d
                 place = folder / f"{make.name}-{number}"
                 place.mkdir()
                 measure(make(place, new_database(place), workers), found[make.name], data, folder)
-                for image in (place / "images").iterdir():
+                images = list((place / "images").iterdir())
+                if make is Ours:
+                    measure_nginx(found[Nginx.name], workers, images[0], folder / f"nginx-{number}")
+                    (folder / f"nginx-{number}/data").unlink()
+                for image in images:
                     image.unlink()
-            measure_nginx(found[Nginx.name], workers, data, folder / f"nginx-{number}")
     return found
 
 
