@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,21 @@ def test_the_posts_session(server: Server, curls: list[Curl]) -> None:
         assert part == "206 1000"
         server.host.check_output("cmp -n 1000 /run/post-image /run/post-image.out 1000 0")
         curl("-X DELETE", f"/v1/images/{made['id']}")
+
+
+@pytest.mark.on("image_api")
+def test_the_log_says_who_asked_the_proxy(server: Server, deployment: Deployment, curls: list[Curl]) -> None:
+    """And not which address the proxy has."""
+    if not deployment.is_alone(server.name):
+        pytest.skip("others reach the API, too")
+    request_id = f"req-{uuid.uuid4()}"
+    for curl in curls:
+        curl(f"-H 'X-Openstack-Request-Id: {request_id}'", "/v2/images?limit=1")
+    found = server.host.check_output(f"sleep 1; grep -h {request_id} /var/log/glance/api.log")
+    assert {word for word in found.split() if word.startswith("client=")} == {
+        "client=127.0.0.1",
+        f"client={deployment.addresses[server.name]}",
+    }
 
 
 @pytest.mark.on("image_api")
