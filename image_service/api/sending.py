@@ -107,10 +107,10 @@ async def _send_file(
 async def _send_first(transport: asyncio.Transport, store: LocalFiles, file: IO[bytes], offset: int, length: int) -> int:
     """The first piece, which has to wait until the headers are sent. It may be all, so no thread is asked in vain."""
     try:
-        known = all(os.preadv(file.fileno(), [bytearray(1)], at, os.RWF_NOWAIT) for at in (offset, offset + length - 1))
-    except OSError:  # It is not in memory, or the kernel does not tell (NFS, FUSE).
-        known = False
-    if not known:
+        in_memory = all(os.preadv(file.fileno(), [bytearray(1)], at, os.RWF_NOWAIT) for at in (offset, offset + length - 1))
+    except OSError:  # No, or the kernel does not tell (NFS, FUSE).
+        in_memory = False
+    if not in_memory:
         with suppress(OSError):  # The one who sends will see.
             await _in_thread(store, os.pread, file.fileno(), length, offset)
     if transport.is_closing():
@@ -129,8 +129,8 @@ async def _writable(sock: socket.socket) -> None:
 
 
 def _send_some(sock: socket.socket, file: IO[bytes], offset: int, size: int) -> int:
-    """Send what the client takes without delay, for a moment. Waits for the disk, so it runs in a thread of the store; so does
-    what waits for the client for no longer than it takes to wake the event loop. ``EOFError`` where the file ends.
+    """Send what the client takes without delay, for a moment: in a thread of the store, because the kernel may have to wait for
+    the disk. The bytes that were sent; ``EOFError`` where the file ends.
     """
     ready, sent, end = select.poll(), 0, time.monotonic() + _SLICE
     ready.register(sock, select.POLLOUT)
