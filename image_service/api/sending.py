@@ -26,7 +26,7 @@ from image_service.store.interface import LocalFiles
 
 T = TypeVar("T")
 
-_FIRST_PIECE = 256 << 10
+_PIECE = 256 << 10
 # How long a thread sends for one client, in seconds, and how long it waits for him, in milliseconds.
 _SLICE, _PATIENCE = 0.02, 2
 # What a proxy judges by rules and tags of its own, or does not know.
@@ -94,7 +94,7 @@ async def _send_file(
             raise ConnectionResetError
         if not length:
             return 0
-        sent = await _send_first(request.transport, store, file, offset, min(length, _FIRST_PIECE))
+        sent = await _send_first(request.transport, store, file, offset, min(length, _PIECE))
         if sent < length:
             # asyncio lets nobody else watch a transport's own.
             with request.transport.get_extra_info("socket").dup() as sock, suppress(EOFError):
@@ -111,11 +111,13 @@ async def _send_first(transport: asyncio.Transport, store: LocalFiles, file: IO[
     except OSError:  # No, or the kernel does not tell (NFS, FUSE).
         in_memory = False
     if not in_memory:
-        with suppress(OSError):  # The one who sends will see.
+        with suppress(OSError):
             await _in_thread(store, os.pread, file.fileno(), length, offset)
     if transport.is_closing():
         raise ConnectionResetError
-    return await asyncio.get_running_loop().sendfile(transport, file, offset, length)
+    with suppress(asyncio.SendfileNotAvailableError):  # asyncio's word for any error. The thread will see which.
+        return await asyncio.get_running_loop().sendfile(transport, file, offset, length, fallback=False)
+    return 0
 
 
 async def _writable(sock: socket.socket) -> None:
@@ -136,7 +138,8 @@ def _send_some(sock: socket.socket, file: IO[bytes], offset: int, size: int) -> 
     ready.register(sock, select.POLLOUT)
     while sent < size and time.monotonic() < end and ready.poll(_PATIENCE):
         with suppress(BlockingIOError):
-            done = os.sendfile(sock.fileno(), file.fileno(), offset + sent, size - sent)
+            # Where the client is faster than the disk, a call would come back with the last byte only.
+            done = os.sendfile(sock.fileno(), file.fileno(), offset + sent, min(size - sent, _PIECE))
             if not done:
                 raise EOFError
             sent += done

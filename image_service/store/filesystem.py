@@ -113,6 +113,7 @@ class FilesystemStore(Store):
         self.datadirs = [(Path(os.path.abspath(folder)), priority) for folder, priority in self.datadirs]
         self._mounts = _read_mounts(self.metadata_file)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"store-{self.name}")
+        self._senders = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"send-{self.name}")
 
     def prepare(self) -> None:
         """See :meth:`Store.prepare`."""
@@ -131,7 +132,7 @@ class FilesystemStore(Store):
     async def run(self, call: Callable[..., T], *args: object, missing: errors.ImageServiceError | None = None) -> T:
         """Run a blocking ``call`` in the store's threads; its ``OSError`` becomes ``missing`` or the store error that fits."""
         try:
-            return await self.in_thread(call, *args)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, call, *args)
         except OSError as error:
             if missing is not None and isinstance(error, FileNotFoundError):
                 raise missing from error
@@ -139,7 +140,7 @@ class FilesystemStore(Store):
 
     async def in_thread(self, call: Callable[..., T], *args: object) -> T:
         """See :meth:`LocalFiles.in_thread`."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, call, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._senders, call, *args)
 
     # -- writing --
 

@@ -129,7 +129,9 @@ class LocalFiles(Protocol):
         ...
 
     async def in_thread(self, call: Callable[..., T], *args: object) -> T:
-        """Run what may have to wait for the disk of such a file in a thread of the store; raises what it raises."""
+        """Run what sends such a file, and may have to wait for its disk, in a thread; raises what it raises. Uploads do not wait
+        behind it.
+        """
         ...
 
 

@@ -295,10 +295,11 @@ def test_threads_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return body
 
     assert asyncio.run(story()) == LARGE[3:]
-    assert [call for call in calls if call[0] == "pread"] == ([] if told else [("pread", False, sending._FIRST_PIECE)])
-    in_loop = [size for name, in_loop, size in calls if (name, in_loop) == ("sendfile", True)]
-    assert max(in_loop) <= sending._FIRST_PIECE
-    assert any((name, in_loop) == ("sendfile", False) for name, in_loop, _ in calls)
+    assert [call for call in calls if call[0] == "pread"] == ([] if told else [("pread", False, sending._PIECE)])
+    sends = [(in_loop, size) for name, in_loop, size in calls if name == "sendfile"]
+    assert sum(size for in_loop, size in sends if in_loop) <= sending._PIECE * 2, "the first piece, perhaps in two calls"
+    # A disk that is slower than the client would keep a thread for as long as the image takes.
+    assert max(size for in_loop, size in sends if not in_loop) == sending._PIECE
 
 
 def test_who_is_cancelled_waits_for_his_thread(tmp_path: Path) -> None:
