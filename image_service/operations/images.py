@@ -220,10 +220,11 @@ async def remove(registry: Registry, stores: Stores, image: Image) -> Image:
 
     An image that waits to be deleted keeps its status until the bytes are gone: it is soft-deleted, and found by that alone.
     Bytes that are gone already, or lie in a read-only store, are no error. When the store refuses and everything is still there,
-    the old status is put back, unless another process has gone on. ``WrongStatus`` when the image has another one by now.
+    the old status is put back, unless another process has gone on. ``WrongStatus`` when the image has another one by now, or was
+    protected meanwhile.
     """
     move = partial(registry.update_image, image.id, include_deleted=image.deleted)
-    gone = ImageChange({"status": Status.DELETED})
+    gone = ImageChange({"status": Status.DELETED}, expected={"protected": image.protected})
     marked = image if image.deleted else await move(gone, from_status={image.status})
     faults.point("delete.after-status")
     whole = not image.deleted

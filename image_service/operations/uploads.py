@@ -136,7 +136,7 @@ async def _end(service: Service, image: Image, lease: UploadLease, received: Rec
         "os_hash_value": received.hash_value,
         "virtual_size": images.virtual_size(image, received.size),
     }
-    formats = {"disk_format": image.disk_format, "container_format": image.container_format}
+    formats: dict[str, str | bool | None] = {"disk_format": image.disk_format, "container_format": image.container_format}
     change = ImageChange(values, locations=[stored], expected=formats)
     try:
         active = await service.registry.end_upload(image.id, lease.upload_id, change)

@@ -100,7 +100,7 @@ class ImageChange:
     remove_tags: tuple[str, ...] = ()
     locations: list[Location] | None = None
     most: dict[str, int] = field(default_factory=dict)
-    expected: dict[str, str | None] = field(default_factory=dict)
+    expected: dict[str, str | bool | None] = field(default_factory=dict)
 
 
 class Registry(ABC):
@@ -151,7 +151,8 @@ class Registry(ABC):
 
         A lease of it stays, so that what a dying upload leaves is still found by the sweep; so do the locations of an image that
         is ``pending_delete`` then. Works again on a deleted image, unless ``from_status`` is given.
-        Returns the image as it is then. ``NotFound``; ``WrongStatus`` when it is deleted, or has none of ``from_status``.
+        Returns the image as it is then. ``NotFound``; where ``from_status`` is given, ``WrongStatus`` when it is deleted or
+        protected, or has none of these.
         """
 
     @abstractmethod

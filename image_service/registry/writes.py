@@ -74,7 +74,7 @@ def delete_image(
 ) -> Image:
     """Mark the row as deleted, drop what hangs on it; but where bytes lie that are still to be removed."""
     row = _lock(connection, image_id, include_deleted=True)
-    if from_status is not None and (row.deleted or row.status not in from_status):
+    if from_status is not None and (row.deleted or row.protected or row.status not in from_status):
         raise _wrong_status(image_id, row.status)
     status = status or row.status
     for table in tables.BELONGINGS:
@@ -111,8 +111,10 @@ def erase_deleted(connection: Connection, age_in_days: int, max_rows: int, *, af
 
 
 def _lock(connection: Connection, image_id: str, *, include_deleted: bool = False) -> Any:
-    """Lock the row until the transaction ends. The image's ``status``, ``deleted`` and ``updated_at``; ``NotFound``."""
-    columns = select(IMAGES.c.status, IMAGES.c.deleted, IMAGES.c.updated_at)
+    """Lock the row until the transaction ends. The image's ``status``, ``deleted``, ``protected`` and ``updated_at``;
+    ``NotFound``.
+    """
+    columns = select(IMAGES.c.status, IMAGES.c.deleted, IMAGES.c.protected, IMAGES.c.updated_at)
     row = connection.execute(columns.where(IMAGES.c.id == image_id).with_for_update()).first()
     if row is None or (row.deleted and not include_deleted):
         raise not_found(image_id)

@@ -214,6 +214,22 @@ def test_a_delete_of_what_has_changed_since_it_was_read(house: House) -> None:
     house.run(work)
 
 
+@pytest.mark.parametrize("delayed", [False, True])
+def test_what_was_protected_a_moment_ago_is_not_deleted(house: House, delayed: bool) -> None:
+    async def work(rooms: Rooms) -> None:
+        image = await rooms.active()
+        conf = config.load("glance-api", [], [])
+        conf.set_override("delayed_delete", delayed)
+        await rooms.registry.update_image(image.id, ImageChange({"protected": True}))
+        with pytest.raises(Forbidden):
+            await images.delete(Service(conf, rooms.registry, rooms.stores), image)
+        after = await rooms.registry.get_image(image.id)
+        assert (after.status, after.locations) == (Status.ACTIVE, image.locations)
+        assert house.files() == {image.id}
+
+    house.run(work)
+
+
 @pytest.mark.parametrize("refusal", [StoreInUse, Forbidden, StoreUnavailable])
 def test_a_delete_that_the_store_refuses_changes_nothing(house: House, refusal: type[ImageServiceError]) -> None:
     class Refusing(FilesystemStore):

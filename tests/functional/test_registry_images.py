@@ -164,9 +164,12 @@ async def test_a_status_changes_only_from_where_it_was_expected(registry: Regist
 async def test_a_delete_may_move_the_status_in_the_same_step(registry: Registry) -> None:
     image = await registry.create_image(rich_image())
     waits = Status.PENDING_DELETE
-    with pytest.raises(WrongStatus):
-        await registry.delete_image(image.id, status=waits, from_status=[Status.QUEUED])
+    assert image.protected
+    for status in (Status.QUEUED, image.status):
+        with pytest.raises(WrongStatus):
+            await registry.delete_image(image.id, status=waits, from_status=[status])
     assert await registry.get_image(image.id) == image
+    await registry.update_image(image.id, ImageChange({"protected": False}))
     gone = await registry.delete_image(image.id, status=waits, from_status=[image.status])
     assert (gone.deleted, gone.status, gone.locations, gone.tags) == (True, waits, image.locations, [])
 
