@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Never
+from typing import Any, Never
 
 from aiohttp import web
 from oslo_config import cfg
 
-from image_service.api.call import Call, json_answer
+from image_service.api.call import Call, Handler, json_answer
 from image_service.api.parameters import LARGEST, count, page_length, sort_key, time
 from image_service.api.v1 import headers
 from image_service.context import RequestContext
@@ -24,20 +24,15 @@ Parse = Callable[[Mapping[str, str], RequestContext, cfg.ConfigOpts], ImageQuery
 HIDDEN_STATUSES = ("killed", "deleted", "pending_delete")
 
 
-async def index(call: Call) -> web.Response:
-    """``GET /v1/images``: six keys each."""
-    return json_answer({"images": [headers.brief(image) for image in await page(call, parse)]}, charset="UTF-8")
+def lister(parse: Parse, shown: Callable[[Image], dict[str, Any]]) -> Handler:
+    """Lists what a request asks for, as ``parse`` reads it; of a parameter that is given twice the last counts."""
 
+    async def answer(call: Call) -> web.Response:
+        query = parse(dict(call.request.query.items()), call.context, call.conf)
+        found = await images.page(call.service, call.context, query, v1=True)
+        return json_answer({"images": [shown(image) for image in found]}, charset="UTF-8")
 
-async def detail(call: Call) -> web.Response:
-    """``GET /v1/images/detail``: eighteen keys each."""
-    return json_answer({"images": [headers.full(image) for image in await page(call, parse)]}, charset="UTF-8")
-
-
-async def page(call: Call, parse: Parse) -> list[Image]:
-    """What the request asks for, as ``parse`` reads it; of a parameter that is given twice the last counts."""
-    query = parse(dict(call.request.query.items()), call.context, call.conf)
-    return await images.page(call.service, call.context, query, v1=True)
+    return answer
 
 
 async def no_head(_call: Call) -> Never:
@@ -81,3 +76,7 @@ def flag(given: Mapping[str, str], name: str) -> bool | None:
     if word not in _FLAGS:
         raise InvalidValue(f"{name} must be true, false or none, not {given[name]!r}.")
     return _FLAGS[word]
+
+
+index, detail = lister(parse, headers.brief), lister(parse, headers.full)
+"""``GET /v1/images``: six keys each; ``GET /v1/images/detail``: eighteen."""

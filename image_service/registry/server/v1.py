@@ -30,16 +30,6 @@ from image_service.registry.server.internal import LARGEST
 # -- images --
 
 
-async def index(call: Call) -> web.Response:
-    """``GET /images``: six keys each."""
-    return json_answer({"images": [form.brief(image) for image in await listing.page(call, parse)]}, charset="UTF-8")
-
-
-async def detail(call: Call) -> web.Response:
-    """``GET /images/detail``: twenty keys each."""
-    return json_answer({"images": [form.full(image) for image in await listing.page(call, parse)]}, charset="UTF-8")
-
-
 async def show(call: Call) -> web.Response:
     """``GET /images/{id}``; an administrator sees deleted ones, too."""
     return _answer(await _visible(call))
@@ -113,6 +103,10 @@ def parse(given: Mapping[str, str], context: RequestContext, conf: cfg.ConfigOpt
     if "deleted" in given and context.is_admin:
         return replace(asked, deleted=listing.flag(given, "deleted"), exclude_statuses=())
     return replace(asked, exclude_statuses=("killed",))
+
+
+index, detail = listing.lister(parse, form.brief), listing.lister(parse, form.full)
+"""``GET /images``: six keys each; ``GET /images/detail``: twenty."""
 
 
 # -- members --
