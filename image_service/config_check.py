@@ -99,7 +99,10 @@ def invalid_values(options: Mapping[str, Any], group: str = "DEFAULT") -> Iterat
         try:
             value = options[name]
         except cfg.ConfigFileValueError as error:  # It has its place as oslo.config's insides know it.
-            yield f"[{group}] {name} is not allowed: {error.__context__}."
+            reason = str(error.__context__)
+            if reason.startswith("invalid literal"):
+                reason = "it must be a whole number"
+            yield f"[{group}] {name} is not allowed: {reason}."
         except cfg.Error:  # It has a part of the value, perhaps of a password, and no place.
             yield f"[{group}] {name} is not allowed: after a $ stands no option. Write $$ for one."
         else:

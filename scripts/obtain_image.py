@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import os
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,6 +95,10 @@ def download(url: str, target: Path) -> None:
             if not file.tell() or (size and file.tell() != size):
                 raise OSError(f"it ended after {file.tell()} of {size} bytes")
         part.rename(target)
+    except urllib.error.HTTPError:
+        raise
+    except urllib.error.URLError as error:
+        raise OSError(getattr(error.reason, "strerror", None) or error.reason) from error
     except (ValueError, http.client.HTTPException) as error:  # no URL, or no HTTP
         raise OSError(f"{type(error).__name__}: {error}") from error
     finally:

@@ -169,14 +169,14 @@ def port_of(text: str) -> int:
 
 def check_port(port: int) -> None:
     if running_pid():
-        raise SystemExit("The image service runs already; `make stop` ends it.")
+        raise SystemExit("The image service runs already, where var/clouds.yaml says; `make stop` ends it.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
             advice = "choose another one, for example: make run PORT=9393"
-            raise SystemExit(f"Port {port} cannot be used ({error}); {advice}") from error
+            raise SystemExit(f"Port {port} cannot be used ({error.strerror}); {advice}") from error
 
 
 def start(port: int) -> subprocess.Popen[bytes]:

@@ -37,7 +37,8 @@ def check_config(args: argparse.Namespace) -> int:
         print(f"{finding.level}: {finding.sentence}", file=sys.stderr if finding.level == "error" else sys.stdout)
     errors = sum(finding.level == "error" or args.strict for finding in found)
     names = ", ".join(files or config.load(program).config_file or []) or "no file, defaults only"
-    print(f"{program} ({names}): {errors} errors, {len(found) - errors} warnings")
+    warnings = len(found) - errors
+    print(f"{program} ({names}): {errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}")
     return 1 if errors else 0
 
 

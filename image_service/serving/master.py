@@ -74,7 +74,8 @@ class Master(Arbiter):
         try:
             super().start()
         except SystemExit:  # gunicorn has logged which
-            log.complain(self.app.name, f"Cannot listen on {', '.join(self.cfg.bind)}; is the port in use?")
+            advice = "Give another bind_host or bind_port, or end what listens there."
+            log.complain(self.app.name, f"Cannot listen on {', '.join(self.cfg.bind)}. {advice}")
             raise
         self._require_closed_door(self.app.conf)
         _allow_many_files()
