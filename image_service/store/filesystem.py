@@ -282,7 +282,8 @@ class FilesystemStore(Store):
 
     async def close(self) -> None:
         """End the threads when they have nothing left to do."""
-        self._threads.shutdown(wait=False)
+        for threads in (self._threads, self._senders):
+            threads.shutdown(wait=False)
 
 
 def _read_ahead(path: Path) -> None:
