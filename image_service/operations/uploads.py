@@ -142,6 +142,7 @@ async def _end(service: Service, image: Image, lease: UploadLease, received: Rec
         active = await service.registry.end_upload(image.id, lease.upload_id, change)
     except WrongStatus:
         image = await service.registry.get_image(image.id, include_deleted=True)
+        images.require_formats(image)
         return await _end(service, image, lease, received, stored)
     if active is None:
         raise _lost(image.id)

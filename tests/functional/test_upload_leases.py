@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from image_service import config
+from image_service.errors import InvalidValue
 from image_service.model import Image, Location, Status, UploadKind, new_id
 from image_service.operations import sweep, uploads
 from image_service.operations.service import Service
+from image_service.registry.interface import ImageChange
 from image_service.store.filesystem import FilesystemStore
 from image_service.store.interface import Confirm, StoreWriter
 from image_service.store.stores import Stores
@@ -102,6 +104,21 @@ def test_an_upload_that_ends_without_an_answer_keeps_its_bytes(
         with pytest.raises(type(error)):
             await uploads.upload(service, image, uploads.Upload(data(), UploadKind.V2))
         assert (await rooms.status(image.id), house.files()) == (Status.ACTIVE, {image.id})
+
+    house.run(work)
+
+
+def test_an_image_that_lost_a_format_before_its_upload_began_gets_no_bytes(house: House) -> None:
+    async def data() -> AsyncIterator[bytes]:
+        yield DATA
+
+    async def work(rooms: Rooms) -> None:
+        image = await rooms.registry.create_image(Image(new_id(), disk_format="raw", container_format="bare"))
+        await rooms.registry.update_image(image.id, ImageChange({"disk_format": None}))
+        service = Service(config.load("glance-api", [], []), rooms.registry, rooms.stores)
+        with pytest.raises(InvalidValue, match="disk_format must be set"):
+            await uploads.upload(service, image, uploads.Upload(data(), UploadKind.V2))
+        assert (await rooms.status(image.id), house.files()) == (Status.QUEUED, set())
 
     house.run(work)
 
