@@ -50,16 +50,16 @@ def parse(request: web.BaseRequest) -> Metadata:
 
     To WSGI, and so to Glance, dashes and underscores of names are the same, and a header that is given twice is one with a comma.
     """
-    given: dict[str, str] = {}
+    given: dict[str, list[str]] = {}
     for name, value in request.headers.items():
         key = name.lower().replace("_", "-")
         if key.startswith(_PREFIX):
-            given[key] = f"{given[key]},{value.strip()}" if key in given else value.strip()
+            given.setdefault(key, []).append(value.strip())
     found = Metadata(purge_properties=is_true(request.headers.get("x-glance-registry-purge-props", "true")))
-    if "x-glance-api-copy-from" in request.headers:
-        found.fields["copy_from"] = _utf8("x-glance-api-copy-from", request.headers["x-glance-api-copy-from"].strip()) or None
-    for header, text in given.items():
-        _take(found, header, _utf8(header, text))
+    if (source := request.headers.get("x-glance-api-copy-from")) is not None:
+        found.fields["copy_from"] = _utf8("x-glance-api-copy-from", source.strip()) or None
+    for header, values in given.items():
+        _take(found, header, _utf8(header, ",".join(values)))
     _complete_formats(found)
     return found
 
