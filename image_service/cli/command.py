@@ -24,8 +24,8 @@ def make_parser(name: str, description: str, program: str) -> argparse.ArgumentP
     return parser
 
 
-def run(name: str, work: Callable[[], int | None], *, wrong_configuration: int = 2) -> NoReturn:
-    """End the process with what ``work`` returns (None is 0), or with a sentence: 1 it failed, ``wrong_configuration``."""
+def run(name: str, work: Callable[[], int | None]) -> NoReturn:
+    """End the process with what ``work`` returns (None is 0), or with a sentence: 1 it failed, 2 the configuration is wrong."""
     _occupy_standard_streams()
     log.leave_out_traces()
     try:
@@ -35,10 +35,10 @@ def run(name: str, work: Callable[[], int | None], *, wrong_configuration: int =
     except (cfg.NoSuchOptError, cfg.NoSuchGroupError, cfg.TemplateSubstitutionError):
         # Its own words may hold a part of a password.
         log.complain(name, "A value of the configuration has a $ and then no option: image-manage config check says which.")
-        sys.exit(wrong_configuration)
+        sys.exit(2)
     except (cfg.Error, ImageServiceError, OSError) as error:
         log.complain(name, str(error))
-        sys.exit(wrong_configuration if isinstance(error, cfg.Error) else 1)
+        sys.exit(2 if isinstance(error, cfg.Error) else 1)
 
 
 def _occupy_standard_streams() -> None:

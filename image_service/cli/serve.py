@@ -19,7 +19,7 @@ LOG = logging.getLogger(__name__)
 def serve(name: str, program: str, make_app: MakeApp, preload: Preload) -> NoReturn:
     """Run the server ``name`` (image-api) with the configuration of ``program`` (glance-api); ends the process.
 
-    Exit codes: 0 stopped, 1 it cannot serve, 2 wrong arguments.
+    Exit codes: 0 stopped, 1 it cannot serve, 2 wrong arguments or configuration.
     """
     parser = make_parser(name, "Serves in the foreground until SIGTERM. SIGHUP reloads the configuration.", program)
     parser.add_argument("--debug", "-d", action="store_true", help="log at level DEBUG")
@@ -36,4 +36,4 @@ def serve(name: str, program: str, make_app: MakeApp, preload: Preload) -> NoRet
             LOG.warning("%s", warning)
         return conf
 
-    run(name, lambda: Master(Application(name, read_conf, make_app, preload)).run(), wrong_configuration=1)
+    run(name, lambda: Master(Application(name, read_conf, make_app, preload)).run())

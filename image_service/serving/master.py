@@ -174,11 +174,11 @@ class Master(Arbiter):
             self._not_before = max(self._not_before, worker.born + SHORTEST_LIFE)
             return
         sentence = report.removeprefix(FAILED).decode(errors="replace")
-        self._cannot_start(sentence or f"a worker ended while it started (exit code {code})")
+        self._cannot_start(sentence or f"a worker ended while it started (exit code {code})", max(code, 1))
 
-    def _cannot_start(self, sentence: str) -> None:
+    def _cannot_start(self, sentence: str, code: int = 1) -> None:
         if self._proven is None:
-            raise HaltServer(sentence, 1)
+            raise HaltServer(sentence, code)
         if self._proven is not self.app.conf:
             self._return_to(self._proven, sentence)
         else:

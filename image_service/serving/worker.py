@@ -67,7 +67,7 @@ class Worker(GunicornWebWorker):
         except asyncio.CancelledError:
             pass
         except Exception as error:  # noqa: BLE001 - the edge of the process: whatever it was, the master is told
-            self.exit_code = 1
+            self.exit_code = 2 if isinstance(error, cfg.Error) else 1
             self._explain(error)
         finally:
             # The loop stays open, and so catches a second SIGTERM, which must not cut short what is still to be written.

@@ -32,16 +32,23 @@ def test_without_a_schema_it_ends_with_a_sentence(tmp_path: Path) -> None:
         ("[paste_deploy]\nflavor = http_basik", "http_basic"),
         ("[paste_deploy]\nflavor = http_basic\n[oslo_middleware]\nhttp_basic_auth_user_file = /nowhere", "image-manage user add"),
         ("[trusted_auth]\ntrusted_addresses = proxy\n[paste_deploy]\nflavor = trusted-auth", "trusted_addresses"),
-        ("log_file = /nowhere/at/all/api.log", "/nowhere/at/all/api.log"),
         ("workers = 0", "workers"),
         ("user_storage_quota = 5XB", "user_storage_quota"),
     ],
 )
-def test_what_cannot_serve_ends_with_a_sentence(tmp_path: Path, default: str, sentence: str) -> None:
+def test_a_wrong_configuration_ends_with_a_sentence(tmp_path: Path, default: str, sentence: str) -> None:
     with running(tmp_path, default) as server:
         server.start()
-        assert server.wait() == 1
+        assert server.wait() == 2
         assert sentence in server.log
+        assert "Traceback" not in server.log
+
+
+def test_a_log_that_cannot_be_written_ends_with_a_sentence(tmp_path: Path) -> None:
+    with running(tmp_path, "log_file = /nowhere/at/all/api.log") as server:
+        server.start()
+        assert server.wait() == 1
+        assert "/nowhere/at/all/api.log" in server.log
         assert "Traceback" not in server.log
 
 
@@ -75,7 +82,7 @@ def test_a_missing_file_ends_with_a_sentence(tmp_path: Path) -> None:
         timeout=PATIENCE,
         check=False,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "missing.conf" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -102,7 +109,7 @@ def test_sockets_that_systemd_opened_are_used(server: Running) -> None:
 def test_a_socket_that_strangers_reach_is_refused_without_authentication(server: Running) -> None:
     with socket.create_server(("0.0.0.0", 0)) as listening:  # noqa: S104 - that is what must be refused
         server.start(descriptors=(listening.fileno(),))
-        assert server.wait() == 1
+        assert server.wait() == 2
         assert "allow_unauthenticated_access" in server.log
 
 
