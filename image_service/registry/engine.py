@@ -8,6 +8,7 @@ happened: ``RegistryUnavailable``, never a second try.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -153,7 +154,10 @@ def _keep_to_the_file(engine: Engine) -> None:
         except OSError:
             if seen:
                 raise RegistryUnavailable("The file of the database is gone. Tell the administrator.") from None
-            return  # SQLite makes it.
+            # SQLite would make it for everybody to read, and its log like it. Where this fails SQLite says what is wrong.
+            with contextlib.suppress(OSError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
+            return
         if seen and not os.path.samestat(found, os.fstat(seen[0])):
             LOG.error("%s is another file now. Stop the service, remove %s-wal and %s-shm, start it again", path, path, path)
             raise RegistryUnavailable("The database was replaced while the service ran. Tell the administrator.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,6 +64,12 @@ def test_sync_makes_the_schema_once(manage: Manage) -> None:
     assert "it was changed" in first.stdout
     assert "nothing to do" in second.stdout
     assert manage("db", "version").stdout == "expand_0001 contract_0001\n"
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_new_sqlite_file_is_not_for_everybody(manage: Manage, tmp_path: Path) -> None:
+    assert manage("db", "sync").returncode == 0
+    assert stat.S_IMODE((tmp_path / "registry.db").stat().st_mode) == 0o640
 
 
 def test_check_names_the_next_step(manage: Manage) -> None:
