@@ -43,9 +43,17 @@ class LocalImage:
 
     @property
     def disk_format(self) -> str:
+        return next((kind for kind, (at, mark) in MARKS.items() if self._has(at, mark)), "raw")
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Is it raw only because nothing else was seen in it, not even a boot record?"""
+        return self.disk_format == "raw" and not self._has(510, b"\x55\xaa")
+
+    def _has(self, at: int, mark: bytes) -> bool:
         with self.path.open("rb") as file:
-            head = file.read(32774)
-        return next((kind for kind, (at, mark) in MARKS.items() if head[at : at + len(mark)] == mark), "raw")
+            file.seek(at)
+            return file.read(len(mark)) == mark
 
     def sha512(self) -> str:
         with self.path.open("rb") as file:

@@ -219,6 +219,8 @@ def upload(service: Service, image: LocalImage) -> str:
         if known["name"] == image.name:
             print(f"The image is there already: {known['id']}")
             return str(known["id"])
+    if image.is_doubtful:
+        print(f"{image.name} has no boot record and no mark of a disk format: it becomes a raw disk. Is it one, and unpacked?")
     fields = {"name": image.name, "disk_format": image.disk_format, "container_format": "bare"}
     image_id = str(service.call("POST", "/v2/images", 201, {**fields, "visibility": "public"})["id"])
     size = image.path.stat().st_size

@@ -74,3 +74,20 @@ def test_a_file_must_be_one_and_have_bytes(tmp_path: Path) -> None:
     for wanted in ("none", ".", "empty"):
         with pytest.raises(SystemExit, match="Give another IMAGE"):
             obtain(str(tmp_path / wanted), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("begin", "disk_format", "is_doubtful"),
+    [
+        (b"QFI\xfb", "qcow2", False),
+        (bytes(64) + b"\x7f\x10\xda\xbe", "vdi", False),
+        (bytes(32769) + b"CD001", "iso", False),
+        (bytes(510) + b"\x55\xaa", "raw", False),
+        (b"a text", "raw", True),
+        (b"\xfd7zXZ\x00" + bytes(600), "raw", True),
+    ],
+)
+def test_the_format_is_seen_in_the_bytes(tmp_path: Path, begin: bytes, disk_format: str, is_doubtful: bool) -> None:
+    (tmp_path / "image").write_bytes(begin)
+    image = obtain(str(tmp_path / "image"), tmp_path / "cache")
+    assert (image.disk_format, image.is_doubtful) == (disk_format, is_doubtful)
