@@ -154,8 +154,8 @@ async def change(service: Service, context: RequestContext, image: Image, wanted
     """Make ``image`` (from :func:`to_change`) what ``wanted`` says; only what differs is written.
 
     ``Forbidden`` for an owner or a visibility that the asker may not give; ``LimitExceeded`` for more properties or tags than
-    there may be; ``WrongStatus`` when what is said of the bytes changes, and an upload began or ended since ``image`` was read,
-    or its other format was changed.
+    there may be; ``WrongStatus`` when a delete of ``image`` began since it was read, or what is said of the bytes changes, and an
+    upload began or ended meanwhile, or its other format was changed.
     """
     if wanted.visibility is not image.visibility:
         policy.require_visibility(context, wanted.visibility)
@@ -171,8 +171,8 @@ async def change(service: Service, context: RequestContext, image: Image, wanted
     if not {"disk_format", "container_format"}.isdisjoint(difference.values) and image.status in lifecycle.READABLE:
         difference.values["virtual_size"] = virtual_size(wanted, wanted.size)
         difference.expected = {"disk_format": wanted.disk_format, "container_format": wanted.container_format}
-    same = {image.status} if _OF_THE_BYTES & difference.values.keys() else None
-    return await service.registry.update_image(image.id, difference, from_status=same)
+    source = {image.status} if _OF_THE_BYTES & difference.values.keys() else lifecycle.CHANGEABLE
+    return await service.registry.update_image(image.id, difference, from_status=source)
 
 
 _OF_THE_BYTES = frozenset({"status", "disk_format", "container_format", "size", "checksum"})
@@ -295,11 +295,11 @@ async def add_tag(service: Service, image: Image, tag: str) -> None:
         raise errors.InvalidValue(f"A tag may have {MAX_NAME} characters, this one has {len(tag)}.")
     if tag not in image.tags:
         most = {"tags": quota.most(service.conf, "tags")}
-        await service.registry.update_image(image.id, ImageChange(add_tags=(tag,), most=most))
+        await service.registry.update_image(image.id, ImageChange(add_tags=(tag,), most=most), from_status=lifecycle.CHANGEABLE)
 
 
 async def remove_tag(service: Service, image: Image, tag: str) -> None:
     """Take ``tag`` off the image. ``NotFound`` when it is not on it."""
     if tag not in image.tags:
         raise errors.NotFound(f"Image {image.id} has no tag {tag!r}.")
-    await service.registry.update_image(image.id, ImageChange(remove_tags=(tag,)))
+    await service.registry.update_image(image.id, ImageChange(remove_tags=(tag,)), from_status=lifecycle.CHANGEABLE)

@@ -21,6 +21,9 @@ MOVES: dict[Status, frozenset[Status]] = {
 }
 
 READABLE = frozenset({Status.ACTIVE, Status.DEACTIVATED})
+# In which anything may be changed. Once a delete has begun nobody can protect the image any more; and when the store refuses, the
+# delete puts back what it finds as it left it.
+CHANGEABLE = frozenset(Status) - {Status.DELETED}
 
 
 def require(status: Status, target: Status) -> None:

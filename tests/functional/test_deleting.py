@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from image_service import config
+from image_service.context import RequestContext
 from image_service.errors import (
     Forbidden,
     ImageServiceError,
@@ -226,6 +228,25 @@ def test_what_was_protected_a_moment_ago_is_not_deleted(house: House, delayed: b
         after = await rooms.registry.get_image(image.id)
         assert (after.status, after.locations) == (Status.ACTIVE, image.locations)
         assert house.files() == {image.id}
+
+    house.run(work)
+
+
+def test_nobody_changes_an_image_whose_delete_has_begun(house: House) -> None:
+    async def work(rooms: Rooms) -> None:
+        image = await rooms.registry.update_image((await rooms.active()).id, ImageChange(add_tags=("old",)))
+        service = Service(config.load("glance-api", [], []), rooms.registry, rooms.stores)
+        begun = await rooms.registry.update_image(image.id, ImageChange({"status": Status.DELETED}))
+        anybody = RequestContext(is_admin=True)
+        for late in (
+            images.change(service, anybody, image, replace(image, protected=True)),
+            images.change(service, anybody, image, replace(image, name="other")),
+            images.add_tag(service, image, "new"),
+            images.remove_tag(service, image, "old"),
+        ):
+            with pytest.raises(WrongStatus):
+                await late
+        assert await rooms.registry.get_image(image.id) == begun
 
     house.run(work)
 
