@@ -80,8 +80,8 @@ SERVER_OPTIONS: list[cfg.Opt] = [
 ]
 
 LOG_OPTIONS: list[cfg.Opt] = [
-    cfg.BoolOpt("debug", short="d", default=False, help="Log at level DEBUG."),
-    cfg.BoolOpt("verbose", short="v", default=True, help="Old: level INFO is the default. False logs warnings and worse only."),
+    cfg.BoolOpt("debug", default=False, help="Log at level DEBUG."),
+    cfg.BoolOpt("verbose", default=True, help="Old: level INFO is the default. False logs warnings and worse only."),
     cfg.StrOpt("log_file", deprecated_name="logfile", help="File to log to, rotated at will. Default: standard error."),
     cfg.StrOpt("log_dir", deprecated_name="logdir", help="Folder that a relative log_file is in."),
     cfg.BoolOpt("use_stderr", default=False, help="Log to standard error as well when a log_file is given."),
@@ -302,3 +302,8 @@ def load(program: str, files: Sequence[str] | None = None, dirs: Sequence[str] |
     for name in (conf.enabled_backends or {}) if program == "glance-api" else {}:
         conf.register_opts(STORE_OPTIONS, group=name)
     return conf
+
+
+def asks_registry(conf: cfg.ConfigOpts) -> bool:
+    """Whether a process has the registry over HTTP (``data_api``, also in Glance's long name); image-registry never has."""
+    return "data_api" in conf and "registry" in conf.data_api

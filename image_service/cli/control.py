@@ -71,7 +71,7 @@ def _is_wanted(name: str, args: argparse.Namespace) -> bool:
     """Of ``all``, a registry that nobody configured is none: the API talks to the database itself then."""
     if name != "registry" or config.load("glance-registry", None, args.config_dir).config_file:
         return True
-    return "registry" in config.load("glance-api", None, args.config_dir).data_api
+    return config.asks_registry(config.load("glance-api", None, args.config_dir))
 
 
 @dataclass(frozen=True, slots=True)

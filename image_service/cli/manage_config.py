@@ -80,7 +80,7 @@ def findings(conf: cfg.ConfigOpts, program: str) -> Iterator[Finding]:
         return
     for sentence in config_check.unknown_options(conf, program):
         yield _warning(sentence) if config_check.NOT_BUILT in sentence or config_check.OF_OTHER in sentence else _error(sentence)
-    checks = [_door(conf), _database(conf, program), _log(conf), _readers(conf), _who_asks(conf)]
+    checks = [_door(conf), _database(conf), _log(conf), _readers(conf), _who_asks(conf)]
     checks += [_stores(conf), _formats(conf), _api(conf)] if program == "glance-api" else [_secret(conf)]
     for check in checks:
         try:
@@ -95,9 +95,9 @@ def _door(conf: cfg.ConfigOpts) -> Iterator[Finding]:
         yield _warning(f"everybody who reaches {conf.bind_host}:{conf.bind_port} is administrator, as you allowed")
 
 
-def _database(conf: cfg.ConfigOpts, program: str) -> Iterator[Finding]:
+def _database(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     connection = conf.database.connection
-    if program == "glance-api" and "registry" in conf.data_api:
+    if config.asks_registry(conf):
         if connection:
             unused = "[database] connection is not used with data_api = registry"
             yield _warning(f"{unused}; take it out, so that this host does not know the password")

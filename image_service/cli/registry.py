@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from aiohttp import web
 from oslo_config import cfg
 
@@ -14,9 +12,9 @@ from image_service.registry.server.app import make_registry_app
 
 async def make_app(conf: cfg.ConfigOpts) -> web.Application:
     """The application of one worker, with database connections of its own."""
-    return make_registry_app(conf, await open_registry(conf, data_api="database"))
+    return make_registry_app(conf, await open_registry(conf))
 
 
 def main() -> None:
     """Serve; never returns."""
-    serve("image-registry", "glance-registry", make_app, partial(preload, data_api="database"))
+    serve("image-registry", "glance-registry", make_app, preload)

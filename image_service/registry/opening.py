@@ -6,16 +6,17 @@ import contextlib
 
 from oslo_config import cfg
 
+from image_service.config import asks_registry
 from image_service.registry.interface import Registry
 
 
-async def open_registry(conf: cfg.ConfigOpts, *, data_api: str | None = None) -> Registry:
+async def open_registry(conf: cfg.ConfigOpts) -> Registry:
     """A registry that works, for one process with an event loop.
 
-    ``data_api`` replaces the option of that name (image-registry itself always has the database). Raises ``cfg.Error`` for a
-    configuration that cannot work; ``RegistryUnavailable`` when the database does not answer in time, or has another schema.
+    Raises ``cfg.Error`` for a configuration that cannot work; ``RegistryUnavailable`` when the database does not answer in time,
+    or has another schema.
     """
-    if "registry" in (data_api or conf.data_api):  # also in Glance's long name
+    if asks_registry(conf):
         from image_service.registry.client import RemoteRegistry
 
         return RemoteRegistry.from_config(conf)
@@ -27,9 +28,9 @@ async def open_registry(conf: cfg.ConfigOpts, *, data_api: str | None = None) ->
     return registry
 
 
-def preload(conf: cfg.ConfigOpts, *, data_api: str | None = None) -> None:
+def preload(conf: cfg.ConfigOpts) -> None:
     """Import what :func:`open_registry` will need, so that processes forked afterwards share it."""
-    if "registry" not in (data_api or conf.data_api):
+    if not asks_registry(conf):
         import image_service.registry.database  # noqa: F401 - for those who import it later
         from image_service.registry.engine import database_url
 
