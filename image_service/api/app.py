@@ -42,7 +42,7 @@ class ImageApi(Face):
         request["client"] = client_address(request, self.conf)
         api, parts = versions.negotiate(self._apis, parts, request.headers.get("Accept", ""))
         if api is None:
-            return await versions.show(request, self._apis, endpoint(request, self.conf))
+            return await versions.show(request, self._apis, parts, endpoint(request, self.conf))
         if not parts:
             return web.Response(status=302, headers={"Location": f"{endpoint(request, self.conf)}/{api}/"})
         handler, call = await self.find(request, _ROUTES[api], parts)

@@ -8,7 +8,6 @@ from collections.abc import Collection
 from aiohttp import web
 
 from image_service.api.call import json_answer
-from image_service.api.routing import split
 
 VERSIONS = {"v2": ("v2.7", "v2.5", "v2.4", "v2.3", "v2.2", "v2.1", "v2.0"), "v1": ("v1.1", "v1.0")}
 """Of each API, newest first. v2.6 (imports) and what came after v2.7 is not served yet, so it is not listed."""
@@ -30,7 +29,7 @@ def _api(apis: Collection[str], name: str) -> str | None:
     return api if api in apis and name in (api, *VERSIONS[api]) else None
 
 
-async def show(request: web.Request, apis: Collection[str], endpoint: str) -> web.Response:
+async def show(request: web.Request, apis: Collection[str], parts: list[str], endpoint: str) -> web.Response:
     """The versions document: 200 at ``/versions``, 300 at ``/`` and at every address that names no API."""
     if request.method == "OPTIONS":
         return web.Response(status=204, headers={"Allow": "GET"})
@@ -44,4 +43,4 @@ async def show(request: web.Request, apis: Collection[str], endpoint: str) -> we
         if api in apis
         for name in names
     ]
-    return json_answer({"versions": versions}, 200 if split(request.raw_path)[0] == "versions" else 300)
+    return json_answer({"versions": versions}, 200 if parts[0] == "versions" else 300)
