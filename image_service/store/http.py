@@ -37,12 +37,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Where clouds keep the credentials of their machines, outside the link-local networks.
-_METADATA = [
-    ipaddress.ip_network(net)
-    for net in ("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fd00:ec2::254/128", "fd20:ce::254/128")
-]
+_METADATA = ("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fd00:ec2::254/128", "fd20:ce::254/128")
 # Python 3.11 takes these for public: site-local addresses, and NAT64 within a network (RFC 8215), which may lead anywhere.
-_WITHIN_A_SITE = [ipaddress.ip_network(net) for net in ("fec0::/10", "64:ff9b:1::/48")]
+_WITHIN_A_SITE = ("fec0::/10", "64:ff9b:1::/48")
+_CLOSED = [ipaddress.ip_network(net) for net in (*_METADATA, *_WITHIN_A_SITE)]
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -63,9 +61,7 @@ class AddressFilter:
             return False
         if _within(address, self._allowed):
             return True
-        if address.is_link_local or address.is_multicast or address.is_unspecified:
-            return False
-        if _within(address, _METADATA) or _within(address, _WITHIN_A_SITE):
+        if address.is_link_local or address.is_multicast or address.is_unspecified or _within(address, _CLOSED):
             return False
         return address.is_global or (self._inside and (address.is_private or address.is_loopback))
 
