@@ -10,6 +10,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+UUID = r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}"
+"""The id of an image, to be matched in any case."""
+MAX_INTEGER, MAX_BIG_INTEGER = 2**31 - 1, 2**63 - 1
+"""The largest disk and memory that an image can ask for, and the largest of its sizes: what the columns hold."""
+
 
 class Status(StrEnum):
     """Statuses of an image (Images API v2, schema ``image``); the legal moves are in ``operations.lifecycle``."""

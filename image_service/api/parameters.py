@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from oslo_config import cfg
 
 from image_service.errors import InvalidValue
+from image_service.model import MAX_BIG_INTEGER
 from image_service.registry.interface import SORT_KEYS, SortKey
 
-LARGEST = 2**63 - 1
-"""The largest number that a column holds."""
 _YEAR_OR_MONTH = re.compile(r"\d{4}(-\d\d)?", re.ASCII)
 
 
@@ -28,7 +27,7 @@ def integer(name: str, text: str) -> int:
         value = whole(text)
     except ValueError:
         raise InvalidValue(f"{name} must be an integer, not {text!r}.") from None
-    return max(-LARGEST, min(value, LARGEST))
+    return max(-MAX_BIG_INTEGER, min(value, MAX_BIG_INTEGER))
 
 
 def count(name: str, text: str) -> int:

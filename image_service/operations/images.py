@@ -14,7 +14,7 @@ from functools import partial
 
 from image_service import errors, faults
 from image_service.context import RequestContext
-from image_service.model import Image, Status, new_id
+from image_service.model import UUID, Image, Status, new_id
 from image_service.operations import lifecycle, policy, quota
 from image_service.operations.service import Service
 from image_service.registry.interface import ImageChange, ImageQuery, Registry
@@ -23,15 +23,13 @@ from image_service.store.stores import Stores
 LOG = logging.getLogger(__name__)
 
 MAX_NAME = 255
-MAX_INTEGER = 2**31 - 1
 _AMAZON = ("ami", "ari", "aki")
 _PAGE = 200
-_UUID = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 
 
 def require_uuid(image_id: str) -> None:
     """``InvalidValue`` when ``image_id`` is no UUID; stores name files after it."""
-    if not _UUID.fullmatch(image_id):
+    if not re.fullmatch(UUID, image_id, re.IGNORECASE | re.ASCII):
         raise errors.InvalidValue(f"Invalid image id format: {image_id!r} is no UUID.")
 
 

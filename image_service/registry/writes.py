@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Integer, Table, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from image_service import model
 from image_service.errors import Duplicate, InvalidValue, NotFound, WrongStatus, require_count
 from image_service.model import Image, Location, Member, MemberStatus, Status, UploadLease, new_id, now
 from image_service.registry import tables
@@ -23,7 +24,6 @@ from image_service.registry.queries import find_image, get_member, lease_of, lis
 from image_service.registry.tables import IMAGE_LOCATIONS, IMAGE_MEMBERS, IMAGE_PROPERTIES, IMAGE_TAGS, IMAGE_UPLOADS, IMAGES
 
 MAX_VALUE_BYTES = 64 * 1024
-_MAX_INTEGER, _MAX_BIG_INTEGER = 2**31 - 1, 2**63 - 1
 # What `db purge` erases of a deleted image, and of how many in one transaction.
 _ERASE = ("name", "owner", "disk_format", "container_format", "size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value")
 _ERASE_AT_ONCE = 500
@@ -198,7 +198,7 @@ def _require_fit(table: Table, values: Mapping[str, Any]) -> None:
         if isinstance(value, str):
             _require_text(name, value, getattr(kind, "length", None))
         elif isinstance(value, int):
-            most = _MAX_INTEGER if type(kind) is Integer else _MAX_BIG_INTEGER
+            most = model.MAX_INTEGER if type(kind) is Integer else model.MAX_BIG_INTEGER
             if not -most <= value <= most:
                 raise InvalidValue(f"{name} is out of range: at most {most}.")
         elif value is None and not table.c[name].nullable:

@@ -33,7 +33,7 @@ from typing import IO, TypeVar
 
 from image_service import errors
 from image_service.durable import fsync_folder
-from image_service.model import Location
+from image_service.model import UUID, Location
 from image_service.store.interface import Confirm, Store, StoredObject, StoreWriter
 from image_service.store.part_file import PartFile, ignores_case
 
@@ -44,8 +44,7 @@ _READ_AHEAD = 1 << 30  # bytes of a new image that are brought into the page cac
 _READ_STEP = 1 << 20
 _THREADS = 16
 _LISTED_AT_ONCE = 500
-_UUID = r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}"
-_NAME = re.compile(rf"(?P<image>{_UUID})|\.(?P<partial>{_UUID})\.(?P<upload>{_UUID})\.part", re.IGNORECASE)
+_NAME = re.compile(rf"(?P<image>{UUID})|\.(?P<partial>{UUID})\.(?P<upload>{UUID})\.part", re.IGNORECASE)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 

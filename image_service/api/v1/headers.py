@@ -9,9 +9,9 @@ from typing import Any
 
 from aiohttp import web
 
-from image_service.api.parameters import LARGEST, whole
+from image_service.api.parameters import whole
 from image_service.errors import InvalidValue
-from image_service.model import Image, Status, Visibility
+from image_service.model import MAX_BIG_INTEGER, Image, Status, Visibility
 
 _PREFIX = "x-image-meta-"
 _PROPERTY = "property-"
@@ -96,8 +96,8 @@ def _number(label: str, value: str) -> int:
         raise InvalidValue(f"Cannot convert {label} '{value}' to an integer.") from None
     if number < 0:
         raise InvalidValue(f"{label.capitalize()} must be >= 0 ('{value}' specified).")
-    if number > LARGEST:
-        raise InvalidValue(f"{label.capitalize()} must be <= {LARGEST} ('{value}' specified).")
+    if number > MAX_BIG_INTEGER:
+        raise InvalidValue(f"{label.capitalize()} must be <= {MAX_BIG_INTEGER} ('{value}' specified).")
     return number
 
 

@@ -9,11 +9,11 @@ from aiohttp import web
 from oslo_config import cfg
 
 from image_service.api.call import Call, Handler, json_answer
-from image_service.api.parameters import LARGEST, count, page_length, sort_key, time
+from image_service.api.parameters import count, page_length, sort_key, time
 from image_service.api.v1 import headers
 from image_service.context import RequestContext
 from image_service.errors import InvalidValue, MethodNotAllowed
-from image_service.model import Image
+from image_service.model import MAX_BIG_INTEGER, Image
 from image_service.operations import images, policy
 from image_service.registry.interface import ImageQuery, TimeFilter
 
@@ -67,7 +67,7 @@ def parse(given: Mapping[str, str], context: RequestContext, conf: cfg.ConfigOpt
 def with_nobodys(given: Mapping[str, str], name: str) -> Mapping[str, str]:
     """A number that is none is a number that no image has."""
     value = given.get(name, "0")
-    return given if value.isdecimal() and value.isascii() else {**given, name: str(LARGEST)}
+    return given if value.isdecimal() and value.isascii() else {**given, name: str(MAX_BIG_INTEGER)}
 
 
 def flag(given: Mapping[str, str], name: str) -> bool | None:

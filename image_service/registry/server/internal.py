@@ -18,7 +18,7 @@ from image_service.registry.interface import Registry
 LOG = logging.getLogger(__name__)
 
 # A call with an image of 128 properties of 64 KiB, escaped, still fits.
-LARGEST = 64 << 20
+LARGEST_BODY = 64 << 20
 
 
 async def answer(request: web.Request, parts: list[str], registry: Registry, secret: str | None) -> web.Response:
@@ -38,4 +38,4 @@ async def _run(request: web.Request, name: str, registry: Registry, secret: str 
         raise NotAuthenticated("These calls are for image-api; the secret is missing or wrong.")
     if request.method != "POST" or name not in wire.CALLS:
         raise RegistryUnavailable(f"image-api and image-registry must be of one release: there is no call {name}.")
-    return await getattr(registry, name)(**wire.CALLS[name].arguments(await read_all(request, LARGEST)))
+    return await getattr(registry, name)(**wire.CALLS[name].arguments(await read_all(request, LARGEST_BODY)))

@@ -25,7 +25,7 @@ from image_service.operations import members as sharing
 from image_service.operations import policy
 from image_service.registry.interface import ImageQuery
 from image_service.registry.server import images_json as form
-from image_service.registry.server.internal import LARGEST
+from image_service.registry.server.internal import LARGEST_BODY
 
 # -- images --
 
@@ -37,7 +37,7 @@ async def show(call: Call) -> web.Response:
 
 async def create(call: Call) -> web.Response:
     """``POST /images``: 200, not 201. ``active`` unless it says otherwise."""
-    image_id, said = form.read(await read_json(call.request, LARGEST))
+    image_id, said = form.read(await read_json(call.request, LARGEST_BODY))
     policy.require_writer(call.context)
     policy.require_own_files(call.context, image_id, [location.url for location in said.locations or ()])
     if not call.context.is_admin or "owner" not in said.values:
@@ -49,7 +49,7 @@ async def create(call: Call) -> web.Response:
 
 async def update(call: Call) -> web.Response:
     """``PUT /images/{id}``: what is named changes; ``from_state`` makes it a compare-and-set."""
-    body = await read_json(call.request, LARGEST)
+    body = await read_json(call.request, LARGEST_BODY)
     image_id, change = form.read(body)
     if image_id not in (None, call.params["image_id"]):
         raise NotFound("Image not found")
@@ -114,7 +114,7 @@ index, detail = listing.lister(parse, form.brief), listing.lister(parse, form.fu
 
 async def put_member(call: Call) -> None:
     """``PUT /images/{id}/members/{m}``; without a body ``can_share`` stays, or is false."""
-    document = await read_json(call.request, LARGEST, instead=None)
+    document = await read_json(call.request, LARGEST_BODY, instead=None)
     can_share = None if document is None else form.can_share(document)
     await sharing.put_v1(call.service, call.context, await call.image(v1=True), call.params["member_id"], can_share)
 
