@@ -25,12 +25,15 @@ BACKGROUND = web.AppKey("background", set[asyncio.Task[None]])
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request on its way to a handler. ``params``: the variable parts of the path, percent-decoded."""
+    """One request on its way to a handler. ``params``: the variable parts of the path, percent-decoded. ``v1``: by the rules of
+    API v1, which are those of the registry, too.
+    """
 
     request: web.Request
     service: Service
     context: RequestContext
     params: dict[str, str]
+    v1: bool
 
     @property
     def conf(self) -> cfg.ConfigOpts:
@@ -42,13 +45,13 @@ class Call:
         """The registry of the service."""
         return self.service.registry
 
-    async def image(self, *, v1: bool = False, deleted: bool = False) -> Image:
+    async def image(self, *, deleted: bool = False) -> Image:
         """The image in the path, if the asker may know of it (:func:`images.show`)."""
-        return await images.show(self.service, self.context, self.params["image_id"], v1=v1, deleted=deleted)
+        return await images.show(self.service, self.context, self.params["image_id"], v1=self.v1, deleted=deleted)
 
-    async def image_to_change(self, *, v1: bool = False) -> Image:
+    async def image_to_change(self) -> Image:
         """The image in the path, if the asker may change it (:func:`images.to_change`)."""
-        return await images.to_change(self.service, self.context, self.params["image_id"], v1=v1)
+        return await images.to_change(self.service, self.context, self.params["image_id"], v1=self.v1)
 
 
 def endpoint(request: web.Request, conf: cfg.ConfigOpts) -> str:

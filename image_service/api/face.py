@@ -60,4 +60,4 @@ class Face(ABC):
         context = request["context"] = await self._authenticate(request)
         handler, params = routes.find(request.method, parts)
         decoded(request.rel_url.raw_query_string)  # else such bytes would be searched as they are written
-        return handler, Call(request, self.service, context, params)
+        return handler, Call(request, self.service, context, params, routes.v1)

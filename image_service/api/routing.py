@@ -15,9 +15,10 @@ from image_service.errors import InvalidValue, MethodNotAllowed, NotFound
 
 
 class Routes:
-    """The addresses of one API version."""
+    """The addresses of one API version; ``v1``: whose rules are those of API v1."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, v1: bool = False) -> None:
+        self.v1 = v1
         self._routes: list[tuple[re.Pattern[str], dict[str, Handler]]] = []
 
     def add(self, pattern: str, **methods: Handler) -> None:

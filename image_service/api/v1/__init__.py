@@ -5,7 +5,7 @@ from __future__ import annotations
 from image_service.api.routing import Routes
 from image_service.api.v1 import images, listing, members
 
-ROUTES = Routes()
+ROUTES = Routes(v1=True)
 """Every address below ``/v1/`` with the ``Allow`` values of contract A.2."""
 
 ROUTES.add("", ANY=listing.index)

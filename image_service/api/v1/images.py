@@ -25,14 +25,14 @@ _SET_BY_CLIENT = ("name", "disk_format", "container_format", "min_ram", "min_dis
 
 async def head(call: Call) -> web.Response:
     """``HEAD``: the metadata; an administrator also sees a deleted image."""
-    image = await call.image(v1=True, deleted=True)
+    image = await call.image(deleted=True)
     answer = headers.answer_headers(image) | {"Content-Length": "0"}
     return web.Response(headers=answer, content_type="text/html", charset="UTF-8")
 
 
 async def show(call: Call) -> web.StreamResponse:
     """``GET``: the metadata and all bytes."""
-    image = await call.image(v1=True)
+    image = await call.image()
     if image.status not in (Status.ACTIVE, Status.DEACTIVATED):
         raise NotFound(f"Image {image.id} is not active")
     downloads.require_readable(call.context, image)
@@ -44,7 +44,7 @@ async def show(call: Call) -> web.StreamResponse:
 
 async def delete(call: Call) -> web.Response:
     """``DELETE``: 200 with an empty body."""
-    image = await call.image_to_change(v1=True)
+    image = await call.image_to_change()
     await images.delete(call.service, image)
     return web.Response(content_type="text/html", charset="UTF-8")
 
@@ -70,7 +70,7 @@ async def update(call: Call) -> web.Response:
     """``PUT``: metadata; for a queued image also its bytes or where they are."""
     metadata = headers.parse(call.request)
     source = sources.source_of(call, metadata)
-    image = await call.image_to_change(v1=True)
+    image = await call.image_to_change()
     _check_update(image, metadata, source)
     sources.require_type(call, source)
     wanted = _with(call, image, metadata)

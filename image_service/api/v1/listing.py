@@ -29,7 +29,7 @@ def lister(parse: Parse, shown: Callable[[Image], dict[str, Any]]) -> Handler:
 
     async def answer(call: Call) -> web.Response:
         query = parse(dict(call.request.query.items()), call.context, call.conf)
-        found = await images.page(call.service, call.context, query, v1=True)
+        found = await images.page(call.service, call.context, query, v1=call.v1)
         return json_answer({"images": [shown(image) for image in found]}, charset="UTF-8")
 
     return answer

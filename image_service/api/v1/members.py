@@ -14,7 +14,7 @@ from image_service.operations import members
 
 async def index(call: Call) -> web.Response:
     """``GET .../members``."""
-    found = await members.listing(call.service, call.context, await call.image(v1=True))
+    found = await members.listing(call.service, call.context, await call.image())
     shown = [{"member_id": member.member_id, "can_share": member.can_share} for member in found]
     return json_answer({"members": shown}, charset="UTF-8")
 
@@ -22,7 +22,7 @@ async def index(call: Call) -> web.Response:
 async def replace(call: Call) -> None:
     """``PUT .../members``: these, and no others."""
     wanted = memberships(await read_json(call.request))
-    await members.replace_v1(call.service, call.context, await call.image(v1=True), wanted)
+    await members.replace_v1(call.service, call.context, await call.image(), wanted)
 
 
 def memberships(document: Any) -> dict[str, bool | None]:
@@ -43,13 +43,13 @@ async def put(call: Call) -> None:
     member = document.get("member", {}) if isinstance(document, dict) else None
     if not isinstance(member, dict):
         raise InvalidValue('The body must be {"member": {"can_share": true}}, or nothing.')
-    image = await call.image(v1=True)
+    image = await call.image()
     await members.put_v1(call.service, call.context, image, call.params["member_id"], _truth(member))
 
 
 async def remove(call: Call) -> None:
     """``DELETE .../members/{id}``."""
-    await members.remove_v1(call.service, call.context, await call.image(v1=True), call.params["member_id"])
+    await members.remove_v1(call.service, call.context, await call.image(), call.params["member_id"])
 
 
 async def no_get(_call: Call) -> Never:

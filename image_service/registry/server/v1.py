@@ -116,7 +116,7 @@ async def put_member(call: Call) -> None:
     """``PUT /images/{id}/members/{m}``; without a body ``can_share`` stays, or is false."""
     document = await read_json(call.request, LARGEST_BODY, instead=None)
     can_share = None if document is None else form.can_share(document)
-    await sharing.put_v1(call.service, call.context, await call.image(v1=True), call.params["member_id"], can_share)
+    await sharing.put_v1(call.service, call.context, await call.image(), call.params["member_id"], can_share)
 
 
 async def refuse_method(call: Call) -> Never:
@@ -124,7 +124,7 @@ async def refuse_method(call: Call) -> Never:
     raise MethodNotAllowed(f"{call.request.method} is not possible here.", {"Allow": "PUT, DELETE"})
 
 
-ROUTES = Routes()
+ROUTES = Routes(v1=True)
 """Every address, without a version (contract B.1)."""
 
 ROUTES.add("", GET=index)
