@@ -85,7 +85,7 @@ class Database:
         self._begin = "BEGIN IMMEDIATE" if self.is_sqlite else "START TRANSACTION"
         event.listen(self.engine, "connect", _prepare_sqlite if self.is_sqlite else _prepare_mysql)
         if self.is_sqlite:
-            _keep_to_the_file(self.engine)
+            _SqliteFile(self.engine)
 
     def read(self, work: Callable[[Connection], T], since: float | None = None) -> T:
         """Run ``work``, which only reads. ``since``: when somebody began to wait for it (``time.monotonic``)."""
@@ -140,35 +140,38 @@ def _mysql_arguments(ssl_ca: str | None) -> dict[str, Any]:
     return {"charset": "utf8mb4", **timeouts, **tls}
 
 
-def _keep_to_the_file(engine: Engine) -> None:
-    """SQLite would go on writing into a file that was moved away or deleted, and make a new one for its next connection: what
-    was answered would be lost. And into another file that was put in its place it would write what the log beside it still has.
+class _SqliteFile:
+    """Keeps an engine to the file that its first connection has. SQLite would go on writing into one that was moved away or
+    deleted, and make a new one for its next connection: what was answered would be lost. And into another file that was put in
+    its place it would write what the log beside it still has.
     """
-    path = os.path.abspath(engine.url.database or "")
-    # Held open, so that no other file gets its number.
-    seen: list[int] = []
 
-    def require_same_file(*_: object) -> None:
+    def __init__(self, engine: Engine) -> None:
+        self._path = os.path.abspath(engine.url.database or "")
+        # Held open, so that no other file gets its number.
+        self._fd: int | None = None
+        event.listen(engine, "do_connect", self._require_same)
+        event.listen(engine, "connect", self._remember)
+        event.listen(engine, "checkout", self._require_same)
+
+    def _remember(self, *_: object) -> None:
+        if self._fd is None:
+            self._fd = os.open(self._path, os.O_PATH | os.O_CLOEXEC)
+
+    def _require_same(self, *_: object) -> None:
         try:
-            found = os.stat(path)
+            found = os.stat(self._path)
         except OSError:
-            if seen:
+            if self._fd is not None:
                 raise RegistryUnavailable("The file of the database is gone. Tell the administrator.") from None
             # SQLite would make it for everybody to read, and its log like it. Where this fails SQLite says what is wrong.
             with contextlib.suppress(OSError):
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
+                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
             return
-        if seen and not os.path.samestat(found, os.fstat(seen[0])):
+        if self._fd is not None and not os.path.samestat(found, os.fstat(self._fd)):
+            path = self._path
             LOG.error("%s is another file now. Stop the service, remove %s-wal and %s-shm, start it again", path, path, path)
             raise RegistryUnavailable("The database was replaced while the service ran. Tell the administrator.")
-
-    @event.listens_for(engine, "connect")
-    def remember_file(*_: object) -> None:
-        if not seen:
-            seen.append(os.open(path, os.O_PATH | os.O_CLOEXEC))
-
-    event.listen(engine, "do_connect", require_same_file)
-    event.listen(engine, "checkout", require_same_file)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
