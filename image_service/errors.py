@@ -132,14 +132,6 @@ class LimitExceeded(ImageServiceError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
-def require_count(what: str, count: int, most: int) -> None:
-    """Raise ``LimitExceeded`` when an image would have more than ``most`` properties, tags or members; negative: no limit."""
-    if 0 <= most < count:
-        raise LimitExceeded(
-            f"The limit has been exceeded on the number of allowed image {what}. Attempted: {count}, Maximum: {most}."
-        )
-
-
 class StoreFull(LimitExceeded):
     """There is no room left in the store."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from oslo_config import cfg
 
-from image_service.errors import LimitExceeded, require_count
+from image_service.errors import LimitExceeded
 from image_service.operations.service import Service
+from image_service.registry.interface import require_count
 
 _OPTIONS = {"properties": "image_property_quota", "tags": "image_tag_quota", "members": "image_member_quota"}
 

@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from image_service.errors import LimitExceeded
 from image_service.model import Image, Location, Member, MemberStatus, Status, UploadLease
 
 SORT_KEYS = ("name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at")
@@ -101,6 +102,14 @@ class ImageChange:
     locations: list[Location] | None = None
     most: dict[str, int] = field(default_factory=dict)
     expected: dict[str, str | bool | None] = field(default_factory=dict)
+
+
+def require_count(what: str, count: int, most: int) -> None:
+    """Raise ``LimitExceeded`` when an image would have more than ``most`` properties, tags or members; negative: no limit."""
+    if 0 <= most < count:
+        raise LimitExceeded(
+            f"The limit has been exceeded on the number of allowed image {what}. Attempted: {count}, Maximum: {most}."
+        )
 
 
 class Registry(ABC):

@@ -16,10 +16,10 @@ from sqlalchemy import Connection, Integer, Table, delete, func, insert, or_, se
 from sqlalchemy.exc import IntegrityError
 
 from image_service import model
-from image_service.errors import Duplicate, InvalidValue, NotFound, WrongStatus, require_count
+from image_service.errors import Duplicate, InvalidValue, NotFound, WrongStatus
 from image_service.model import Image, Location, Member, MemberStatus, Status, UploadLease, new_id, now
 from image_service.registry import tables
-from image_service.registry.interface import ImageChange
+from image_service.registry.interface import ImageChange, require_count
 from image_service.registry.queries import find_image, get_member, lease_of, list_members, not_found
 from image_service.registry.tables import IMAGE_LOCATIONS, IMAGE_MEMBERS, IMAGE_PROPERTIES, IMAGE_TAGS, IMAGE_UPLOADS, IMAGES
 
