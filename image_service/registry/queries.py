@@ -93,15 +93,17 @@ def not_found(image_id: str) -> NotFound:
 
 
 def _image(image_id: str, packed: str) -> Image:
-    *row, properties, tags, locations = orjson.loads(packed)
-    moments = [datetime.fromisoformat(text) if text else None for text in row[16:]]
+    status, visibility, *row, properties, tags, locations = orjson.loads(packed)
+    # Of IMAGES: name to min_ram; protected, os_hidden, deleted; created_at, updated_at, deleted_at.
+    plain, flags, times = row[:11], row[11:14], row[14:]
+    moments = [datetime.fromisoformat(text) if text else None for text in times]
     hanging = (
         {_from_hex(name): value for name, value in (properties or {}).items()},
         sorted(map(_from_hex, tags or ())),
         sorted((_location(int(n), *place) for n, place in (locations or {}).items()), key=attrgetter("id")),
     )
-    fields: list[Any] = [*row[2:13], *map(bool, row[13:16]), *moments, *hanging]
-    return Image(image_id, _STATUSES[row[0]], _VISIBILITIES[row[1]], *fields)
+    fields: list[Any] = [*plain, *map(bool, flags), *moments, *hanging]
+    return Image(image_id, _STATUSES[status], _VISIBILITIES[visibility], *fields)
 
 
 def _from_hex(text: str) -> str:
