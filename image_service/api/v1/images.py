@@ -18,7 +18,7 @@ from image_service.api.v1 import headers, sources
 from image_service.api.v1.headers import Metadata
 from image_service.errors import Conflict, Forbidden, InvalidValue, NotFound
 from image_service.model import Image, Status, Visibility
-from image_service.operations import downloads, images
+from image_service.operations import downloads, images, lifecycle
 
 _SET_BY_CLIENT = ("name", "disk_format", "container_format", "min_ram", "min_disk", "protected", "size", "checksum")
 
@@ -33,7 +33,7 @@ async def head(call: Call) -> web.Response:
 async def show(call: Call) -> web.StreamResponse:
     """``GET``: the metadata and all bytes."""
     image = await call.image()
-    if image.status not in (Status.ACTIVE, Status.DEACTIVATED):
+    if image.status not in lifecycle.READABLE:
         raise NotFound(f"Image {image.id} is not active")
     downloads.require_readable(call.context, image)
     answer = headers.answer_headers(image)
