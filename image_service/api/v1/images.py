@@ -107,7 +107,7 @@ def _with(call: Call, image: Image, metadata: Metadata) -> Image:
     return changed
 
 
-def _check_update(image: Image, metadata: Metadata, source: str | None) -> None:
+def _check_update(image: Image, metadata: Metadata, source: sources.Source | None) -> None:
     fields = metadata.fields
     if image.deleted or image.status is Status.DELETED:
         raise Forbidden("Forbidden to update deleted image.")
@@ -119,7 +119,7 @@ def _check_update(image: Image, metadata: Metadata, source: str | None) -> None:
         _check_has_bytes(image, fields, source)
 
 
-def _check_has_bytes(image: Image, fields: dict[str, Any], source: str | None) -> None:
+def _check_has_bytes(image: Image, fields: dict[str, Any], source: sources.Source | None) -> None:
     """What may not change once there are bytes: the bytes, where they are, and what they amount to."""
     if source == "body":
         raise Conflict(f"Cannot upload to an unqueued image: its status is {image.status}.")

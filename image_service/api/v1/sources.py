@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Literal
 
 from image_service.api.call import Call
 from image_service.api.receiving import media_type, stream
@@ -13,18 +14,17 @@ from image_service.model import Image, Status, UploadKind
 from image_service.operations import images, located, quota, uploads
 from image_service.transfer.decode import base64_decoded
 
+Source = Literal["body", "location", "copy_from"]
+_URLS: tuple[Source, ...] = ("location", "copy_from")
 Keep = Callable[[Image], Awaitable[Image]]
 """Registers a new image, or changes one that is there."""
 
 _CURL = "With curl: -H 'Content-Type: application/octet-stream' and -T FILE or --data-binary @FILE."
 
 
-def source_of(call: Call, metadata: Metadata) -> str | None:
-    """Where the bytes come from: ``body``, ``location``, ``copy_from`` or None.
-
-    ``InvalidValue`` for two at once, or an empty URL.
-    """
-    sources: list[str] = [name for name in ("location", "copy_from") if name in metadata.fields]
+def source_of(call: Call, metadata: Metadata) -> Source | None:
+    """Where the bytes come from. ``InvalidValue`` for two at once, or an empty URL."""
+    sources = [name for name in _URLS if name in metadata.fields]
     for name in sources:
         if not metadata.fields[name]:
             raise InvalidValue(f"The {name} of an image must not be empty: give an http or https URL.")
@@ -34,7 +34,7 @@ def source_of(call: Call, metadata: Metadata) -> str | None:
     return sources[0] if sources else None
 
 
-def require_type(call: Call, source: str | None) -> None:
+def require_type(call: Call, source: Source | None) -> None:
     """``InvalidValue`` unless a body is sent as what it is; a form gets the sentence that its sender needs."""
     if source != "body":
         return
@@ -52,7 +52,7 @@ def _require_fit(call: Call, size: int | None) -> None:
         raise InvalidValue(f"Denying attempt to upload image larger than {most} bytes.")
 
 
-async def keep_with_bytes(call: Call, metadata: Metadata, source: str | None, image: Image, keep: Keep) -> Image:
+async def keep_with_bytes(call: Call, metadata: Metadata, source: Source | None, image: Image, keep: Keep) -> Image:
     """Register what is said of the image, with the bytes that ``source`` has."""
     _require_fit(call, metadata.fields.get("size"))
     if source == "location":
