@@ -90,10 +90,8 @@ class RemoteRegistry(Registry):
         secret_file: str | None = None,
     ) -> None:
         self._address, self._secret, self._secret_file = address, secret, secret_file
-        headers = {"Content-Type": "application/json"}
-        timeout = aiohttp.ClientTimeout(total=deadline, sock_connect=CONNECT_DEADLINE)
-        connector = aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEPALIVE, ssl=tls, socket_factory=_watched)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers)
+        # Leases are renewed on connections of their own: behind others' calls they would run out.
+        self._session, self._renewing = (_session(deadline, tls) for _ in range(2))
 
     @classmethod
     def from_config(cls, conf: cfg.ConfigOpts) -> RemoteRegistry:
@@ -138,7 +136,8 @@ class RemoteRegistry(Registry):
 
     async def _post(self, name: str, body: bytes) -> tuple[int, bytes]:
         headers = {wire.REQUEST_ID_HEADER: log.request_id.get(), wire.SECRET_HEADER: self._secret}
-        async with self._session.post(f"{self._address}/internal/{name}", data=body, headers=headers) as response:
+        session = self._renewing if name == "renew_upload" else self._session
+        async with session.post(f"{self._address}/internal/{name}", data=body, headers=headers) as response:
             return response.status, await response.read()
 
     def _has_other_secret(self, shown: str) -> bool:
@@ -153,6 +152,13 @@ class RemoteRegistry(Registry):
 
     async def aclose(self) -> None:
         await self._session.close()
+        await self._renewing.close()
+
+
+def _session(deadline: float, tls: ssl.SSLContext | bool) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEPALIVE, ssl=tls, socket_factory=_watched)
+    timeout = aiohttp.ClientTimeout(total=deadline, sock_connect=CONNECT_DEADLINE)
+    return aiohttp.ClientSession(connector=connector, timeout=timeout, headers={"Content-Type": "application/json"})
 
 
 def _watched(address: aiohttp.AddrInfoType) -> socket.socket:

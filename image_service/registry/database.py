@@ -1,7 +1,8 @@
 """``DatabaseRegistry``: the registry in this process, on SQLite, MariaDB or MySQL. Nothing above ``registry`` imports it.
 
 Database calls block, so they run in threads: few for reading, few for writing, so that writers who wait for a lock never keep a
-reader waiting. SQLite has one writer at a time anyway, so there one thread writes.
+reader waiting; and two for renewing the leases of uploads, which would be lost behind writers who wait. SQLite has one writer at
+a time anyway, so there one thread writes.
 """
 
 from __future__ import annotations
@@ -21,27 +22,28 @@ from image_service.registry.engine import Database
 from image_service.registry.interface import Registry
 
 _SQLITE_READERS = 4
+_RENEWERS = 2
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def _in_threads(
-    work: Callable[Concatenate[Connection, P], T], *, writes: bool = False
+    work: Callable[Concatenate[Connection, P], T], *, writes: bool = False, threads: str = "_readers"
 ) -> Callable[Concatenate[DatabaseRegistry, P], Coroutine[Any, Any, T]]:
-    """A method that runs ``work`` in one of the threads for reading, or in a transaction in one of those for writing."""
+    """A method that runs ``work`` in one of ``threads``; what it writes in one transaction."""
 
     async def method(self: DatabaseRegistry, /, *arguments: P.args, **named: P.kwargs) -> T:
-        threads, run = (self._writers, self._database.write) if writes else (self._readers, self._database.read)
+        run = self._database.write if writes else self._database.read
         loop, now = asyncio.get_running_loop(), time.monotonic()
         # The context: what is logged in the thread has the request's id.
         call = partial(copy_context().run, run, lambda connection: work(connection, *arguments, **named), now)
-        return await loop.run_in_executor(threads, call)
+        return await loop.run_in_executor(getattr(self, threads), call)
 
     return method
 
 
-_reading, _writing = _in_threads, partial(_in_threads, writes=True)
+_reading, _writing = _in_threads, partial(_in_threads, writes=True, threads="_writers")
 
 
 class DatabaseRegistry(Registry):
@@ -53,7 +55,7 @@ class DatabaseRegistry(Registry):
     update_image = _writing(writes.update_image)
     delete_image = _writing(writes.delete_image)
     begin_upload = _writing(writes.begin_upload)
-    renew_upload = _writing(writes.renew_upload)
+    renew_upload = _in_threads(writes.renew_upload, writes=True, threads="_renewers")
     end_upload = _writing(writes.end_upload)
     settle = _writing(writes.settle)
     claim_dead_uploads = _writing(writes.claim_dead_uploads)
@@ -70,11 +72,12 @@ class DatabaseRegistry(Registry):
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        threads = max(2, database.most_connections)
+        threads = max(2 + _RENEWERS, database.most_connections)
         writers = 1 if database.is_sqlite else threads // 2
-        readers = min(_SQLITE_READERS, threads - 1) if database.is_sqlite else threads - writers
+        readers = min(_SQLITE_READERS, threads - 1) if database.is_sqlite else threads - writers - _RENEWERS
         self._readers = ThreadPoolExecutor(readers, "registry-read")
         self._writers = ThreadPoolExecutor(writers, "registry-write")
+        self._renewers = self._writers if database.is_sqlite else ThreadPoolExecutor(_RENEWERS, "registry-renew")
 
     async def aclose(self) -> None:
         """Wait for what is running, then close the connections."""
@@ -83,4 +86,5 @@ class DatabaseRegistry(Registry):
     def _stop(self) -> None:
         self._readers.shutdown()
         self._writers.shutdown()
+        self._renewers.shutdown()
         self._database.close()

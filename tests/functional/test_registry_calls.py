@@ -181,3 +181,31 @@ def test_what_broke_is_asked_again_but_for_a_write(url: str) -> None:
             await server.wait_closed()
 
     asyncio.run(body())
+
+
+def test_a_lease_is_renewed_beside_any_number_of_slow_calls() -> None:
+    async def body() -> None:
+        clients: list[asyncio.StreamWriter] = []
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            """Only of a renewal."""
+            clients.append(writer)
+            if b"renew_upload" in await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"result":true}')
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        registry = RemoteRegistry(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", SECRET)
+        slow = [asyncio.create_task(registry.list_images(ImageQuery())) for _ in range(200)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            assert await registry.renew_upload(NOBODY, NOBODY)
+        assert not any(task.done() for task in slow)
+        for task in slow:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+        await registry.aclose()
+        for client in clients:
+            client.close()
+        server.close()
+
+    asyncio.run(body())

@@ -264,3 +264,30 @@ def test_an_undone_transaction_leaves_nothing(sqlite_file: Path) -> None:
         await registry.aclose()
 
     asyncio.run(body())
+
+
+def test_a_lease_is_renewed_beside_writers_who_wait_for_a_lock(mariadb: MariaDB) -> None:
+    """As when another host has stood still in the middle of a transaction."""
+    url = migrated(mariadb.new_database())
+
+    async def body() -> None:
+        registry, other = DatabaseRegistry(Database(url)), Database(url)
+        locked, image = [await registry.create_image(Image(id=new_id())) for _ in range(2)]
+        lease = UploadLease(image.id, new_id(), UploadKind.V2, "file")
+        await registry.begin_upload(lease, from_status={Status.QUEUED})
+        with other.engine.connect() as connection:
+            assert connection.exec_driver_sql("SELECT @@idle_transaction_timeout").scalar() == 60
+            connection.exec_driver_sql("START TRANSACTION")
+            connection.exec_driver_sql("UPDATE images SET name = 'x' WHERE id = %s", (locked.id,))
+            writers = [registry.update_image(locked.id, ImageChange({"name": "y"})) for _ in range(30)]
+            waiting = [asyncio.create_task(writer) for writer in writers]
+            await asyncio.sleep(0.5)
+            async with asyncio.timeout(10):
+                assert await registry.renew_upload(lease.image_id, lease.upload_id)
+            assert not any(task.done() for task in waiting)
+            connection.exec_driver_sql("ROLLBACK")
+        assert {found.name for found in await asyncio.gather(*waiting)} == {"y"}
+        other.close()
+        await registry.aclose()
+
+    asyncio.run(body())
