@@ -164,6 +164,10 @@ class RegistryUnavailable(ServiceUnavailable):
     """The registry or its database does not answer."""
 
 
+class RegistryNotWritable(ServiceUnavailable):
+    """The database refuses to write (no room, no permission): unlike above, nothing was changed."""
+
+
 class StoreUnavailable(ServiceUnavailable):
     """The store refuses or does not answer."""
 

@@ -94,12 +94,13 @@ async def run(service: Service, image: Image, upload: Upload, lease: UploadLease
         ending = True
         active = await _end(service, image, lease, received, stored)
     except BaseException as error:
-        if isinstance(error, RegistryUnavailable) or (ending and not isinstance(error, ImageServiceError)):
+        away = isinstance(error, RegistryUnavailable)
+        if ending and (away or not isinstance(error, ImageServiceError)):
             # Whether the registry took the change is not known, so the bytes stay. If it did not, the sweep finds the lease and
             # cleans up.
             LOG.warning("upload of %s ends without the registry's word; the sweep decides", image.id)
         else:
-            await _give_up(service, lease, writer)
+            await _give_up(service, lease, writer, away=away)
         raise
     faults.point("upload.after-active")
     return active
@@ -149,12 +150,16 @@ async def _end(service: Service, image: Image, lease: UploadLease, received: Rec
     return active
 
 
-async def _give_up(service: Service, lease: UploadLease, writer: StoreWriter | None) -> None:
-    """Remove the bytes, then give the lease back; in this order, so that a crash leaves a lease for the sweep, not bytes."""
+async def _give_up(service: Service, lease: UploadLease, writer: StoreWriter | None, *, away: bool) -> None:
+    """Remove the bytes, then give the lease back; in this order, so that a crash leaves a lease for the sweep, not bytes. A
+    registry that is ``away`` is not waited for again.
+    """
     try:
         if writer is not None:
             await writer.abort()
-        if await service.registry.end_upload(lease.image_id, lease.upload_id, failure(lease.kind)) is None:
+        if away:
+            LOG.warning("upload of %s ends without the registry; the sweep gives its lease back", lease.image_id)
+        elif await service.registry.end_upload(lease.image_id, lease.upload_id, failure(lease.kind)) is None:
             LOG.info("upload of %s had lost its lease", lease.image_id)
     except Exception:
         LOG.exception("upload of %s could not be cleaned up; the sweep will", lease.image_id)

@@ -22,7 +22,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from image_service.errors import ImageServiceError, InvalidValue, RegistryUnavailable
+from image_service.errors import ImageServiceError, InvalidValue, RegistryNotWritable, RegistryUnavailable
 
 LOG = logging.getLogger(__name__)
 
@@ -184,6 +184,9 @@ def _prepare_mysql(connection: Any, _record: object) -> None:
     with connection.cursor() as cursor:
         # Without gap locks, so that writers of different images never wait for each other.
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        # A process that stands still in a transaction, or whose host is gone, would keep others from its rows for hours. Who
+        # comes back later is told that the connection is gone. (MySQL, to which this is a comment, cannot do it.)
+        cursor.execute(f"/*M! SET SESSION idle_transaction_timeout = {_ANSWER_TIMEOUT} */")
         # A server that cuts values off silently would keep another name than the one that was answered.
         cursor.execute(f"SET SESSION sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = {_LOCK_WAIT}")
 
@@ -235,7 +238,7 @@ def translated(error: DBAPIError | PoolTimeout) -> ImageServiceError:
         return RegistryUnavailable("The database has no tables yet. Run: image-manage db sync")
     if isinstance(error, DBAPIError) and _sqlite_code(error) in _SQLITE_NOT_WRITABLE:
         LOG.error("%s: look at owner and mode of the database's file and folder, and at the room on its disk", error.orig)
-        return RegistryUnavailable("The database cannot be written. Tell the administrator.")
+        return RegistryNotWritable("The database cannot be written. Tell the administrator.")
     LOG.error("The database failed: %s", getattr(error, "orig", error), exc_info=error)
     return RegistryUnavailable("The database does not answer. Try again later.")
 

@@ -5,7 +5,8 @@ can tell which it has. The registry holds no rule of the domain: who may see wha
 status changes are legal arrives as ``from_status``. It guarantees three things: each call is one transaction, status changes
 are compare-and-set, and what was answered is on stable storage.
 
-Errors that every method may raise: ``RegistryUnavailable`` (nothing is known about the outcome; only reads are retried).
+Errors that every method may raise: ``RegistryUnavailable`` (nothing is known about the outcome; only reads are retried), and
+``RegistryNotWritable`` (nothing was changed).
 """
 
 from __future__ import annotations

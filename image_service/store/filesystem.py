@@ -35,7 +35,7 @@ from image_service import errors
 from image_service.durable import fsync_folder
 from image_service.model import UUID, Location
 from image_service.store.interface import Confirm, Store, StoredObject, StoreWriter
-from image_service.store.part_file import PartFile, ignores_case
+from image_service.store.part_file import PartFile, ignores_case, room_in
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -167,10 +167,7 @@ class FilesystemStore(Store):
         failure, ranked = OSError(), []
         for folder, priority in self.datadirs:
             try:
-                room = os.statvfs(folder)
-                if room.f_flag & os.ST_RDONLY:
-                    raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder))
-                ranked.append((priority, room.f_bavail * room.f_frsize, folder))
+                ranked.append((priority, room_in(folder), folder))
             except OSError as error:
                 LOG.warning("file store %s: %s", self.name, error)
                 failure = error
@@ -231,7 +228,10 @@ class FilesystemStore(Store):
 
     def _delete(self, path: Path) -> None:
         # Opened first, and nothing is raised when the bytes are gone: who hears of an error takes them to be there.
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:  # A folder that is away has not lost its files.
+            raise _as_store_error(error) from error
         try:
             path.unlink()
             with suppress(OSError):  # What a power cut brings back image-scrubber finds.
@@ -338,6 +338,8 @@ def _scan(folder: Path) -> Iterator[StoredObject]:
             if match := _NAME.fullmatch(entry.name):
                 with suppress(FileNotFoundError):  # renamed or removed since it was listed
                     found = entry.stat(follow_symlinks=False)
+                    if not stat.S_ISREG(found.st_mode):
+                        continue
                     modified_at = datetime.fromtimestamp(found.st_mtime, UTC).replace(tzinfo=None)
                     image_id = match["image"] or match["partial"]
                     yield StoredObject(f"file://{entry.path}", image_id, found.st_size, modified_at, match["upload"])

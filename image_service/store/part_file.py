@@ -21,11 +21,21 @@ _HOLE = bytes(65536)
 _NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 # What direct writes must be multiples of, in length and place; no disk has larger blocks.
 ALIGNMENT = 4096
+RESERVE = 4 << 20
+"""Bytes of its file system that an image leaves free: SQLite beside it needs room to note even a delete."""
 
 
 def ignores_case(path: Path) -> bool:
     """Whether the file system of ``path``, which is there, takes ``A`` and ``a`` for the same name (FAT, CIFS)."""
     return os.path.lexists(path.with_name(path.name.swapcase()))
+
+
+def room_in(folder: Path) -> int:
+    """Bytes that images may still take of the file system of ``folder``; negative within the reserve. ``OSError``: read-only."""
+    found = os.statvfs(folder)
+    if found.f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder))
+    return found.f_bavail * found.f_frsize - RESERVE
 
 
 class PartFile:
@@ -90,6 +100,8 @@ class PartFile:
         with self.lock:
             if self.thin:
                 os.ftruncate(self.fd, self.size)
+            if room_in(self.path.parent) < 0:
+                raise OSError(errno.ENOSPC, f"only the last {RESERVE} bytes are free", str(self.path.parent))
             if self.file_perm:
                 os.fchmod(self.fd, self.file_perm)
             faults.point("upload.before-fsync")

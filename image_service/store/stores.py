@@ -75,7 +75,7 @@ class Stores:
         """The store of a location: by the name it remembers, else by its scheme. ``UnsupportedUrl`` when there is none."""
         named = self._stores.get(str(location.metadata.get("store", "")))
         scheme = location.url.partition("://")[0].lower()
-        if named is not None and scheme in named.schemes:
+        if named is not None and scheme in named.schemes and _may_hold(named, location.url):
             return named
         for store in self._stores.values():
             if scheme in store.schemes and _may_hold(store, location.url):

@@ -211,9 +211,9 @@ def test_a_page_has_a_default_and_a_greatest_length(small: Service, limit: str, 
 def small_disk(
     request: pytest.FixtureRequest, services: dict[tuple[str, str], Service], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    """A service whose store has 1 MiB."""
+    """A service whose store has room for 1 MiB, of which 4 more are kept free."""
     service = running("sqlite", "small-disk", request, services, tmp_path_factory)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "image-test", str(service.images)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=5m", "image-test", str(service.images)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small file system is not possible here")
     yield service

@@ -228,7 +228,7 @@ def test_bad_metadata_file(tmp_path: Path) -> None:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small"
     folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "image-test", folder], capture_output=True, check=False)
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "image-test", folder], capture_output=True, check=False)
     if made.returncode:
         pytest.skip("a small file system can be mounted by root only")
     yield folder
@@ -241,8 +241,10 @@ async def test_full_disk(small_disk: Path) -> None:
     with pytest.raises(StoreFull):
         await store.begin(new_id(), new_id(), 5 << 20)
     writer = await store.begin(new_id(), new_id(), None)
-    for _ in range(3):
+    for _ in range(7):
         await writer.write(bytes(1 << 20))
+    with pytest.raises(StoreFull):
+        await writer.commit(granted)  # of 8 MiB 4 are to stay free
     with pytest.raises(StoreFull):
         await writer.write(bytes(2 << 20))
     await writer.abort()
