@@ -80,7 +80,8 @@ async def _once(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Regist
     else:
         _say(args, orphans, "removed orphaned bytes of {}")
     _say(args, [f"{image}: {problem}" for image, problem in found.lost.items()], "LOST DATA of image {}", change=False)
-    failed = any(outcome.failed for outcome in outcomes)
+    _say(args, found.failed, "could not clean up {}: see the log", change=False)
+    failed = bool(found.failed) or any(outcome.failed for outcome in outcomes)
     if not (args.daemon or failed or any(outcome.done for outcome in outcomes) or orphans or found.lost):
         print("Nothing was cleaned up.")
     return not (failed or found.lost or found.suspicious)

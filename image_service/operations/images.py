@@ -131,6 +131,10 @@ async def pages(registry: Registry, query: ImageQuery) -> AsyncIterator[list[Ima
         query = replace(query, marker=page[-1].id)
 
 
+NOWHERE = "it has no location, so nobody knows where its bytes are"
+"""What is wrong with an image that has a size and nothing else; an old glance-api may have registered it."""
+
+
 async def with_bytes(registry: Registry) -> AsyncIterator[Image]:
     """Every image that must have bytes."""
     for status in sorted(lifecycle.READABLE):

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from image_service.errors import ImageServiceError, InvalidValue, NotFound, UploadLost, WrongStatus
+from image_service.errors import ImageServiceError, InvalidValue, NotFound, StoreUnavailable, UploadLost, WrongStatus
 from image_service.model import Image, Location, Status, UploadLease, now
-from image_service.operations.images import has_still, pages, remove, require_known_places, with_bytes
+from image_service.operations.images import NOWHERE, has_still, pages, remove, require_known_places, with_bytes
 from image_service.operations.uploads import failure
 from image_service.registry.interface import ImageQuery, Registry, SortKey, TimeFilter
 from image_service.store.interface import Listable, Store, StoredObject
@@ -98,7 +97,7 @@ async def _discard(registry: Registry, stores: Stores, lease: UploadLease, image
 
     try:
         store = stores.get(lease.store)
-    except InvalidValue:  # Should it come back, image-scrubber finds them there.
+    except InvalidValue:  # Should it come back, image-scrubber finds them there, unless the image has others by then.
         LOG.warning("store %s of the dead upload of image %s is not configured: bytes stay", lease.store, lease.image_id)
     else:
         await store.discard(lease.image_id, None, confirm)
@@ -148,12 +147,14 @@ class Findings:
 
     ``orphans``: bytes that no image has. ``lost``: images that say active, whose bytes
     are gone or cut, each with a sentence; nothing is ever changed about those. ``suspicious``: so much is unknown to the
-    registry that nothing was removed.
+    registry that nothing was removed. ``failed``: ids of orphans that could not be removed, and names of stores that could not be
+    listed to their end (see the log).
     """
 
     orphans: list[StoredObject] = field(default_factory=list)
     lost: dict[str, str] = field(default_factory=dict)
     suspicious: bool = False
+    failed: list[str] = field(default_factory=list)
 
 
 async def reconcile(
@@ -165,22 +166,21 @@ async def reconcile(
     """
     findings = Findings()
     async for image in with_bytes(registry):
-        for location in image.locations:
-            problem = await _problem(stores, image, location)
-            if problem is not None and await has_still(registry, image):
-                LOG.error("LOST DATA: image %s: %s", image.id, problem)
-                findings.lost[image.id] = problem
+        problems = [await _problem(stores, image, location) for location in image.locations]
+        problem = next(filter(None, problems or [NOWHERE if image.size else None]), None)
+        if problem is not None and await has_still(registry, image):
+            LOG.error("LOST DATA: image %s: %s", image.id, problem)
+            findings.lost[image.id] = problem
     for store in stores.all():
-        orphans, suspicious = await _orphans_of(registry, store, older_than)
+        orphans, suspicious = await _orphans_of(registry, store, older_than, findings.failed)
         if orphans:
             others = await _names_of_others(registry)
             orphans = [item for item in orphans if item.image_id not in others]
-        findings.orphans += orphans
         if suspicious and not trust_registry:
             findings.suspicious = True
         elif not dry_run:
-            for item in orphans:
-                await _remove_orphan(registry, store, item)
+            orphans = [item for item in orphans if await _remove_orphan(registry, store, item, findings.failed)]
+        findings.orphans += orphans
     return findings
 
 
@@ -194,17 +194,21 @@ async def _names_of_others(registry: Registry) -> set[str]:
     return names
 
 
-async def _orphans_of(registry: Registry, store: Store, older_than: float) -> tuple[list[StoredObject], bool]:
+async def _orphans_of(registry: Registry, store: Store, older_than: float, failed: list[str]) -> tuple[list[StoredObject], bool]:
     """Orphans in a store, and whether there are so many of them that it may be the registry that is wrong."""
     if not isinstance(store, Listable):
         return [], False
     orphans, unknown, finished = [], 0, 0
-    async for batch in store.objects():
-        finished += sum(item.upload_id is None for item in batch)
-        for item, image in await _orphans(registry, batch):
-            if now() - item.modified_at > timedelta(seconds=older_than):
-                orphans.append(item)
-                unknown += item.upload_id is None and image is None
+    try:
+        async for batch in store.objects():
+            finished += sum(item.upload_id is None for item in batch)
+            for item, image in await _orphans(registry, batch):
+                if now() - item.modified_at > timedelta(seconds=older_than):
+                    orphans.append(item)
+                    unknown += item.upload_id is None and image is None
+    except StoreUnavailable as error:
+        LOG.error("store %s cannot be listed to its end: %s", store.name, error.message)
+        failed.append(store.name)
     # Rows stay for ever, so a registry knows nearly every file of its store.
     suspicious = bool(unknown) and unknown * 2 >= finished
     if suspicious:
@@ -231,16 +235,23 @@ def _has_no_bytes(image: Image | None) -> bool:
     return image.deleted and image.status is not Status.PENDING_DELETE
 
 
-async def _remove_orphan(registry: Registry, store: Store, item: StoredObject) -> None:
-    """Look again first: since the listing, an upload to this very image may have begun, or ended well."""
+async def _remove_orphan(registry: Registry, store: Store, item: StoredObject, failed: list[str]) -> bool:
+    """Whether it is gone. Look again first: since the listing, an upload to this very image may have begun, or ended well."""
 
     async def confirm() -> None:
         if not await _orphans(registry, [item]):
             raise UploadLost("it is an orphan no more")
         LOG.warning("removing orphaned bytes from store %s: image %s, %d bytes", store.name, item.image_id, item.size)
 
-    with suppress(UploadLost):
+    try:
         await store.discard(item.image_id, item.upload_id, confirm)
+    except UploadLost:
+        return False
+    except StoreUnavailable as error:
+        LOG.error("orphaned bytes of image %s cannot be removed from store %s: %s", item.image_id, store.name, error.message)
+        failed.append(item.image_id)
+        return False
+    return True
 
 
 async def _problem(stores: Stores, image: Image, location: Location) -> str | None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from image_service.errors import StoreUnavailable
 from image_service.model import Location, Status, UploadKind, UploadLease, new_id
-from image_service.operations import sweep
+from image_service.operations import images, sweep
+from image_service.operations.verify import verify
 from image_service.registry.interface import ImageChange, Registry
 from image_service.store.filesystem import FilesystemStore
 from image_service.store.interface import Confirm
@@ -267,5 +269,43 @@ def test_a_dead_upload_whose_store_is_not_configured_any_more(house: House) -> N
         assert (await sweep.sweep_dead_uploads(rooms.registry, others, 0)).done == [lease.image_id]
         assert await rooms.status(lease.image_id) is Status.QUEUED
         assert await rooms.registry.live_uploads() == []
+
+    house.run(work)
+
+
+def test_what_cannot_be_removed_keeps_no_other_orphan(house: House, tmp_path: Path) -> None:
+    async def work(rooms: Rooms) -> None:
+        await rooms.active()
+        stuck, gone = sorted([new_id(), new_id()])
+        for name in (stuck, gone):
+            (house.images / name).write_bytes(b"orphan")
+        (house.images / new_id()).mkdir()  # not ours
+        house.age()
+
+        class Stubborn(FilesystemStore):
+            async def discard(self, image_id: str, upload_id: str | None, confirm: Confirm) -> None:
+                if image_id == stuck:
+                    raise StoreUnavailable("not now")
+                await super().discard(image_id, upload_id, confirm)
+
+        away = FilesystemStore("away", [(tmp_path / "away", 0)])
+        stores = Stores([away, Stubborn("file", [(house.images, 0)])], "file")
+        found = await sweep.reconcile(rooms.registry, stores, 0, dry_run=False, trust_registry=True)
+        assert [item.image_id for item in found.orphans] == [gone]
+        assert sorted(found.failed) == sorted([stuck, "away"])
+        assert (stuck in house.files(), gone in house.files()) == (True, False)
+
+    house.run(work)
+
+
+def test_an_image_that_lies_nowhere_is_lost(house: House) -> None:
+    async def work(rooms: Rooms) -> None:
+        empty, lost = await rooms.active(), await rooms.active()
+        await rooms.registry.update_image(empty.id, ImageChange({"size": 0}, locations=[]))
+        await rooms.registry.update_image(lost.id, ImageChange(locations=[]))
+        found = await sweep.reconcile(rooms.registry, rooms.stores, 3600, dry_run=True)
+        assert list(found.lost) == [lost.id]
+        verdicts = [verdict async for verdict in verify(rooms.registry, rooms.stores)]
+        assert [(verdict.image.id, verdict.problem) for verdict in verdicts] == [(lost.id, images.NOWHERE)]
 
     house.run(work)
