@@ -108,6 +108,8 @@ def invalid_values(options: Mapping[str, Any], group: str = "DEFAULT") -> Iterat
         else:
             if isinstance(value, cfg.ConfigOpts.GroupAttr):
                 yield from invalid_values(value, name)
+            elif isinstance(value, str) and "\0" in value:
+                yield f"[{group}] {name} is not allowed: it has a zero byte."
 
 
 # ---- who can reach the service -------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from oslo_config import cfg
+
 from image_service import config, log
 from image_service.cli.command import make_parser, run
 
@@ -131,13 +133,21 @@ def running_pid(server: Server) -> int | None:
     return pid if ours and started_at(pid) == since else None
 
 
+def _require_pid_file(path: Path) -> None:
+    """``cfg.Error`` for another file, named by mistake: it would be written over, or removed."""
+    with contextlib.suppress(FileNotFoundError):
+        if not all(word.isdigit() for word in path.read_bytes().split()):
+            raise cfg.Error(f"{path} is no pid file: give another --pid-file.")
+
+
 def run_command(server: Server, command: str, timeout: float | None) -> int:
     """One command for one server; the exit code. Two commands for one server come one after the other."""
     if command == "status":
         pid = running_pid(server)
         print(f"{server.name} is running, process {pid}" if pid else f"{server.name} is not running")
         return 0 if pid else 3
-    with open(server.pid_file.with_suffix(".lock"), "w", encoding="ascii") as lock:
+    _require_pid_file(server.pid_file)
+    with open(server.pid_file.with_suffix(".lock"), "a", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if command == "reload":
             return _reload(server)

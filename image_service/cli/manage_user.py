@@ -13,6 +13,7 @@ import getpass
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import orjson
 from oslo_config import cfg
 
 from image_service import config
-from image_service.api.middleware.http_basic import LONGEST_PASSWORD, parse_identities
+from image_service.api.middleware.http_basic import LONGEST_PASSWORD, parse_identities, parse_passwords
 from image_service.durable import fsync_folder
 from image_service.errors import Conflict, InvalidValue, NotFound
 
@@ -49,6 +50,13 @@ def run(args: argparse.Namespace) -> None:
         os.close(folder)
 
 
+def _require_good(path: Path, content: bytes, parse: Callable[[str], object]) -> None:
+    try:
+        parse(content.decode())
+    except ValueError as error:
+        raise InvalidValue(f"{path}: {error}") from error
+
+
 class UserFiles:
     """Both files as they are now. ``InvalidValue`` where they cannot be."""
 
@@ -61,12 +69,11 @@ class UserFiles:
             sentence = f"There is no folder {self.folder}: make it, or name the configuration with --config-file"
             raise InvalidValue(f"{sentence} ([oslo_middleware] http_basic_auth_user_file).")
         passwords = self._password_path.read_bytes() if self._password_path.exists() else b""
-        self.lines = passwords.decode(errors="surrogateescape").splitlines()
         identities = (self._identity_path.read_bytes() if self._identity_path.exists() else b"") or b"{}"
-        try:
-            parse_identities(identities.decode())
-        except ValueError as error:
-            raise InvalidValue(f"{self._identity_path}: {error}") from error
+        # What the service cannot read it does not use: nobody shall think that his change counts.
+        _require_good(self._password_path, passwords, parse_passwords)
+        _require_good(self._identity_path, identities, parse_identities)
+        self.lines = passwords.decode().splitlines()
         self.identities: dict[str, Any] = orjson.loads(identities)
 
     def names(self) -> list[str]:
@@ -85,7 +92,7 @@ class UserFiles:
         """Identities first: a user who can log in must have his project."""
         identities = orjson.dumps(self.identities, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
         _replace(self._identity_path, identities + b"\n")
-        _replace(self._password_path, "".join(f"{line}\n" for line in self.lines).encode(errors="surrogateescape"))
+        _replace(self._password_path, "".join(f"{line}\n" for line in self.lines).encode())
 
 
 def _replace(path: Path, content: bytes) -> None:

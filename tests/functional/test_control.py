@@ -124,6 +124,16 @@ def test_a_process_that_is_not_ours_is_never_touched(server: Running, since: str
         bystander.terminate()
 
 
+@pytest.mark.parametrize("command", ["start", "stop", "restart"])
+def test_a_file_that_is_no_pid_file_is_left_alone(server: Running, command: str) -> None:
+    server.configure()
+    before = server.config.read_bytes()
+    words = [BIN / "image-control", "--config-file", server.config, "--pid-file", server.config, "api", command]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, "is no pid file" in done.stderr) == (2, True), done.stderr
+    assert server.config.read_bytes() == before
+
+
 def test_a_killed_server_leaves_a_pid_file_that_does_no_harm(server: Running) -> None:
     assert control(server, "start").returncode == 0
     pid = pid_of(server)
@@ -279,6 +289,18 @@ def test_what_cannot_be_done_with_users(asking: Running, words: list[str], passw
     assert (done.returncode, sentence in done.stderr) == (code, True), done.stderr
     assert [(asking.folder / name).read_bytes() for name in ("htpasswd", "identities.json")] == before
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("line", [b"bob:$apr1$abc$def\n", b"Z\xfcrich:$2b$12$abc\n"])
+def test_nothing_is_changed_beside_a_line_that_the_service_cannot_read(asking: Running, line: bytes) -> None:
+    manage(asking, "user", "add", "alice", password="first secret\n")
+    path = asking.folder / "htpasswd"
+    path.write_bytes(path.read_bytes() + line)
+    before = path.read_bytes()
+    for words in (["passwd", "alice"], ["add", "carol"], ["disable", "alice"], ["list"]):
+        done = manage(asking, "user", *words, password="second secret\n")
+        assert (done.returncode, str(path) in done.stderr, done.stdout) == (1, True, ""), done.stderr
+        assert path.read_bytes() == before
 
 
 def test_nobody_waits_for_who_types_a_password(asking: Running) -> None:

@@ -217,6 +217,8 @@ def test_a_reload_without_the_folder_of_the_log_is_refused(tmp_path: Path) -> No
         ("data_api = nowhere", "data_api"),
         ("bind_host = 0.0.0.0", "allow_unauthenticated_access"),
         ("hashing_algorithm = rot13", "rot13"),
+        ("admin_role = a\0b", "zero byte"),
+        ("log_file = /tmp/a\0b", "null byte"),
     ],
 )
 def test_a_wrong_configuration_is_not_reloaded(server: Running, default: str, sentence: str) -> None:

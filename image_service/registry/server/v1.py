@@ -18,6 +18,7 @@ from image_service.api.call import Call, json_answer
 from image_service.api.receiving import read_json
 from image_service.api.routing import Routes
 from image_service.api.v1 import listing, members
+from image_service.api.v1.headers import is_true
 from image_service.context import RequestContext
 from image_service.errors import Conflict, MethodNotAllowed, NotFound, WrongStatus
 from image_service.model import Image, Status, Visibility, new_id
@@ -26,6 +27,9 @@ from image_service.operations import policy
 from image_service.registry.interface import ImageQuery
 from image_service.registry.server import images_json as form
 from image_service.registry.server.internal import LARGEST_BODY
+
+# What lists show only to those who ask for deleted images, or for changes.
+_HIDDEN = ("killed",)
 
 # -- images --
 
@@ -98,11 +102,10 @@ def parse(given: Mapping[str, str], context: RequestContext, conf: cfg.ConfigOpt
     """The query of a list (contract A.10, B.3): as in API v1, and ``deleted`` for an administrator. ``InvalidValue``."""
     # A glance-api always says what it wants; who does not gets what a plain user sees.
     asked = listing.parse({"is_public": "true", **listing.with_nobodys(given, "min_ram")}, context, conf)
-    if asked.times:
-        return asked
     if "deleted" in given and context.is_admin:
-        return replace(asked, deleted=listing.flag(given, "deleted"), exclude_statuses=())
-    return replace(asked, exclude_statuses=("killed",))
+        deleted = is_true(given["deleted"])
+        return replace(asked, deleted=deleted, exclude_statuses=() if deleted else _HIDDEN)
+    return asked if asked.times else replace(asked, exclude_statuses=_HIDDEN)
 
 
 index, detail = listing.lister(parse, form.brief), listing.lister(parse, form.full)
