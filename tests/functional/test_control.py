@@ -128,7 +128,7 @@ def test_a_process_that_is_not_ours_is_never_touched(server: Running, since: str
 def test_a_file_that_is_no_pid_file_is_left_alone(server: Running, command: str) -> None:
     server.configure()
     before = server.config.read_bytes()
-    words = [BIN / "image-control", "--config-file", server.config, "--pid-file", server.config, "api", command]
+    words: list[str | Path] = [BIN / "image-control", "--config-file", server.config, "--pid-file", server.config, "api", command]
     done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, "is no pid file" in done.stderr) == (2, True), done.stderr
     assert server.config.read_bytes() == before
