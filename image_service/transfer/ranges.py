@@ -7,7 +7,7 @@ import re
 from image_service.errors import InvalidValue, RangeNotSatisfiable
 
 _RANGE = re.compile(r"(\d{0,99})-(\d{0,99})", re.ASCII)
-_CONTENT_RANGE = re.compile(r"bytes\s+(\d{1,19})-(\d{1,19})/(?:\*|\d{1,19})", re.ASCII | re.IGNORECASE)
+_CONTENT_RANGE = re.compile(r"bytes\s+(\d{1,19})-(\d{1,19})/(\*|\d{1,19})", re.ASCII | re.IGNORECASE)
 
 
 def parse_range(header: str | None, size: int) -> range | None:
@@ -37,9 +37,12 @@ def parse_content_range(header: str | None, size: int) -> range | None:
     if header is None:
         return None
     match = _CONTENT_RANGE.fullmatch(header.strip())
-    if match is None or not int(match[1]) <= int(match[2]) < size:
+    if match is None:
         raise _unsatisfiable(size)
-    return _from(int(match[1]), int(match[2]), size)
+    first, last, total = int(match[1]), int(match[2]), size if match[3] == "*" else int(match[3])
+    if not first <= last < min(total, size):
+        raise _unsatisfiable(size)
+    return _from(first, last, size)
 
 
 def _from(first: int, last: int, size: int) -> range:
