@@ -14,10 +14,11 @@ from image_service import __version__, log
 from image_service.errors import ImageServiceError
 
 
-def make_parser(name: str, description: str, program: str) -> argparse.ArgumentParser:
-    """A parser of ``--config-file`` and ``--config-dir``, both of which may be repeated, and of ``--version``."""
+def make_parser(name: str, description: str, *programs: str) -> argparse.ArgumentParser:
+    """A parser of ``--config-file`` and ``--config-dir`` (of ``programs``), which may be repeated, and of ``--version``."""
     parser = argparse.ArgumentParser(prog=name, description=description)
-    places = f"~/.glance, ~, /etc/glance or /etc, as {program}.conf and {program}.conf.d"
+    names = ", or ".join(f"{program}.conf and {program}.conf.d" for program in programs)
+    places = f"~/.glance, ~, /etc/glance or /etc, as {names}"
     parser.add_argument("--config-file", metavar="FILE", action="append", help=f"may be repeated; default: {places}")
     parser.add_argument("--config-dir", metavar="FOLDER", action="append", help="folder of further *.conf files; may be repeated")
     parser.add_argument("--version", action="version", version=__version__)

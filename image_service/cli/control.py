@@ -48,7 +48,7 @@ def main() -> None:
 
 def _parse() -> argparse.Namespace:
     description = "Starts and stops the servers on hosts without systemd."
-    parser = make_parser("image-control", description, "glance-api or glance-registry")
+    parser = make_parser("image-control", description, *PROGRAMS.values())
     pid_help = "default: SERVER.pid in run_dir, or in a folder of the user where that cannot be written"
     parser.add_argument("--pid-file", help=pid_help)
     parser.add_argument("--timeout", type=_seconds, help="seconds to wait; default: 120 for start, graceful_timeout for stop")

@@ -28,6 +28,7 @@ _DB_STEPS = {
 }
 _OLD_SPELLINGS = ("db_sync", "db_upgrade", "db_version")
 _LARGEST_AGE = 365_000
+_LONGEST = 255
 
 
 def main() -> None:
@@ -80,7 +81,7 @@ def _add_user(actions: Subparsers) -> None:
     add = actions.add_parser("add", help="a new user; the password is asked for, or read from standard input")
     add.add_argument("--project", type=printable, help="owns what the user creates; default: the user's name")
     add.add_argument(
-        "--role", type=printable, action="append", help="may be repeated; default: member; the role admin makes an administrator"
+        "--role", type=role, action="append", help="may be repeated; default: member; the role admin makes an administrator"
     )
     passwd = actions.add_parser("passwd", help="a new password")
     disable = actions.add_parser("disable", help="the user may not log in any more")
@@ -105,9 +106,17 @@ def user_name(text: str) -> str:
     return text
 
 
+def role(text: str) -> str:
+    if not text.strip() or "," in text:
+        raise argparse.ArgumentTypeError("must be one role: give --role again for another")
+    return printable(text)
+
+
 def printable(text: str) -> str:
     if not text.isprintable():
         raise argparse.ArgumentTypeError("must not hold control characters, or bytes that are no UTF-8")
+    if len(text) > _LONGEST:
+        raise argparse.ArgumentTypeError(f"must not have more than {_LONGEST} characters: no image could have such an owner")
     return text
 
 

@@ -108,16 +108,23 @@ def _database(conf: cfg.ConfigOpts) -> Iterator[Finding]:
         return
     url = database_url(connection)
     if url.get_backend_name() == "sqlite":
-        file = Path(url.database or "")
-        yield from _writable_folder(file.parent, "[database] connection")
-        if file.exists() and not os.access(file, os.R_OK | os.W_OK):
-            yield _error(f"[database] connection: {file} cannot be written by this user: chown it to the service's")
+        yield from _sqlite(Path(url.database or ""))
     elif not url.database:
         yield _error("[database] connection names no database: write mysql://USER:PASSWORD@HOST/glance")
     elif url.password is None:
         yield _warning("[database] connection has no password")
     elif url.host and not config_check.is_loopback(url.host) and not conf.database.ssl_ca:
         yield _warning(f"[database] ssl_ca is not set: the password goes to {url.host} without TLS")
+
+
+def _sqlite(file: Path) -> Iterator[Finding]:
+    if not file.is_absolute():
+        yield _error(f"[database] connection: write the whole path, sqlite:///{file.absolute()}; a server has another folder")
+    yield from _writable_folder(file.parent, "[database] connection")
+    if file.is_dir():
+        yield _error(f"[database] connection: {file} is a folder: name a file in it")
+    elif file.exists() and not os.access(file, os.R_OK | os.W_OK):
+        yield _error(f"[database] connection: {file} cannot be written by this user: chown it to the service's")
 
 
 def _log(conf: cfg.ConfigOpts) -> Iterator[Finding]:

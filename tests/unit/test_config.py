@@ -233,6 +233,8 @@ def test_nothing_is_said_about_a_good_file(tmp_path: Path, good: str) -> None:
         ("[database]\nconnection = mysql://u@localhost/g", "warning", "no password"),
         ("[database]\nconnection = mysql://u:p@db.example.org/g", "warning", "ssl_ca"),
         ("[database]\nconnection = sqlite:////nowhere/x.db", "error", "/nowhere is not there"),
+        ("[database]\nconnection = sqlite:////etc", "error", "is a folder"),
+        ("[database]\nconnection = sqlite:///x.db", "error", "write the whole path"),
         ("[glance_store]\nfilesystem_store_datadir = /etc/hostname", "error", "no folder"),
         ("[paste_deploy]\nflavor = keystone", "error", "Keystone"),
         ("[paste_deploy]\nflavor = caching", "warning", "no cache"),

@@ -277,6 +277,17 @@ def test_an_unknown_user_costs_the_same_check(users: Users) -> None:
     assert not matches(b"", dummy)
 
 
+@pytest.mark.parametrize(
+    "line", ["alice", "alice:secret", ":HASH", "alice:$2b$12$abc", "alice:HASH2", "alice:$apr1$abc$def", "alice:DEAR"]
+)
+def test_a_line_of_another_form_is_named(line: str) -> None:
+    good = hashed("wonderland")
+    assert parse_passwords(f"# users\n\nalice:{good}:of wonderland\n") == {"alice": good.encode()}
+    dear = good.replace("$04$", "$31$")  # one check would take days
+    with pytest.raises(ValueError, match="line 2 is not USER:HASH"):
+        parse_passwords(f"bob:{good}\n{line.replace('HASH', good).replace('DEAR', dear)}\n")
+
+
 def test_long_passwords_are_read_as_htpasswd_writes_them() -> None:
     stored = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4))
     assert matches(b"x" * 100, stored)

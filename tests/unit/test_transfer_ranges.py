@@ -74,7 +74,9 @@ def test_content_range(header: str) -> None:
     assert parse_content_range(header, 10) == range(5)
 
 
-@pytest.mark.parametrize("header", ["", "bytes", "bytes 0-10/*", "bytes 0-4/4", "bytes 4-3/*", "bytes=0-4", "bytes 0-/*", "bytes */10"])
+@pytest.mark.parametrize(
+    "header", ["", "bytes", "bytes 0-10/*", "bytes 0-4/4", "bytes 4-3/*", "bytes=0-4", "bytes 0-/*", "bytes */10"]
+)
 def test_bad_content_range(header: str) -> None:
     with pytest.raises(RangeNotSatisfiable):
         parse_content_range(header, 10)
