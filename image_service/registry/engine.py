@@ -184,11 +184,11 @@ def _prepare_mysql(connection: Any, _record: object) -> None:
     with connection.cursor() as cursor:
         # Without gap locks, so that writers of different images never wait for each other.
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        # A process that stands still in a transaction, or whose host is gone, would keep others from its rows for hours. Who
-        # comes back later is told that the connection is gone. (MySQL, to which this is a comment, cannot do it.)
-        cursor.execute(f"/*M! SET SESSION idle_transaction_timeout = {_ANSWER_TIMEOUT} */")
         # A server that cuts values off silently would keep another name than the one that was answered.
-        cursor.execute(f"SET SESSION sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = {_LOCK_WAIT}")
+        settings = f"sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = {_LOCK_WAIT}"
+        # A process that stands still in a transaction, or whose host is gone, would keep others from its rows for hours. MariaDB
+        # undoes it; to MySQL, which cannot, this is a comment.
+        cursor.execute(f"SET SESSION {settings} /*M! , idle_transaction_timeout = {_ANSWER_TIMEOUT} */")
 
 
 def _commit(connection: Connection) -> None:
