@@ -243,14 +243,15 @@ def test_a_killed_worker_is_replaced(server: Running) -> None:
 
 def test_clients_that_keep_their_connections_are_shared_among_the_workers(server: Running) -> None:
     server.start_and_wait()
-    connections = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE) for _ in range(8)]
+    connections = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE) for _ in range(16)]
     for number, connection in enumerate(connections):
         connection.request("GET", f"/v2/images?name=client-{number}")
         assert connection.getresponse().read()
-    eventually(lambda: server.log.count("name=client-") == 8, "logged")
+    eventually(lambda: server.log.count("name=client-") == 16, "logged")
     for connection in connections:
         connection.close()
     lines = [line.split() for line in server.log.splitlines() if "name=client-" in line]
+    # Where there is no sharing one worker has them all; a worker whose processor others use may miss some of its turns.
     assert min(Counter(line[3] for line in lines)[f"pid={pid}"] for pid in server.workers()) >= 3
 
 
