@@ -13,7 +13,7 @@
     ├── UnsupportedMediaType 415
     ├── RangeNotSatisfiable 416
     ├── HeaderTooLarge 431
-    └── ServiceUnavailable 503    RegistryUnavailable, StoreUnavailable
+    └── ServiceUnavailable 503    RegistryUnavailable, RegistryNotWritable, StoreUnavailable
 
 An error carries a sentence for the person who caused it, never a secret, a path of the server or a trace. Handlers do not
 catch these; ``api.middleware.errors`` turns them into answers in one place. The registry sends ``code`` and the sentence over

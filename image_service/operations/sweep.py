@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from image_service.errors import ImageServiceError, InvalidValue, NotFound, StoreUnavailable, UploadLost, WrongStatus
+from image_service.errors import ImageServiceError, InvalidValue, NotFound, StoreFull, StoreUnavailable, UploadLost, WrongStatus
 from image_service.model import Image, Location, Status, UploadLease, now
 from image_service.operations.images import NOWHERE, has_still, pages, remove, require_known_places, with_bytes
 from image_service.operations.uploads import failure
@@ -206,7 +206,7 @@ async def _orphans_of(registry: Registry, store: Store, older_than: float, faile
                 if now() - item.modified_at > timedelta(seconds=older_than):
                     orphans.append(item)
                     unknown += item.upload_id is None and image is None
-    except StoreUnavailable as error:
+    except (StoreUnavailable, StoreFull) as error:
         LOG.error("store %s cannot be listed to its end: %s", store.name, error.message)
         failed.append(store.name)
     # Rows stay for ever, so a registry knows nearly every file of its store.
@@ -247,7 +247,7 @@ async def _remove_orphan(registry: Registry, store: Store, item: StoredObject, f
         await store.discard(item.image_id, item.upload_id, confirm)
     except UploadLost:
         return False
-    except StoreUnavailable as error:
+    except (StoreUnavailable, StoreFull) as error:  # full: some file systems need room to remove a file
         LOG.error("orphaned bytes of image %s cannot be removed from store %s: %s", item.image_id, store.name, error.message)
         failed.append(item.image_id)
         return False

@@ -72,9 +72,11 @@ class DatabaseRegistry(Registry):
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        threads = max(2 + _RENEWERS, database.most_connections)
-        writers = 1 if database.is_sqlite else threads // 2
-        readers = min(_SQLITE_READERS, threads - 1) if database.is_sqlite else threads - writers - _RENEWERS
+        if database.is_sqlite:
+            writers, readers = 1, min(_SQLITE_READERS, max(1, database.most_connections - 1))
+        else:
+            threads = max(2, database.most_connections - _RENEWERS)
+            writers, readers = threads // 2, threads - threads // 2
         self._readers = ThreadPoolExecutor(readers, "registry-read")
         self._writers = ThreadPoolExecutor(writers, "registry-write")
         self._renewers = self._writers if database.is_sqlite else ThreadPoolExecutor(_RENEWERS, "registry-renew")

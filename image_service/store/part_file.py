@@ -30,11 +30,14 @@ def ignores_case(path: Path) -> bool:
     return os.path.lexists(path.with_name(path.name.swapcase()))
 
 
-def room_in(folder: Path) -> int:
-    """Bytes that images may still take of the file system of ``folder``; negative within the reserve. ``OSError``: read-only."""
-    found = os.statvfs(folder)
+def room_in(place: Path | int) -> int:
+    """Bytes that images may still take of the file system of a folder, or of an open file; negative within the reserve.
+
+    ``OSError``: it is read-only.
+    """
+    found = os.statvfs(place)
     if found.f_flag & os.ST_RDONLY:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder))
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(place))
     return found.f_bavail * found.f_frsize - RESERVE
 
 
@@ -71,7 +74,12 @@ class PartFile:
             (self._write_thin if self.thin else self._write_all)(view)
             self.size += len(view)
 
+    def _require_room(self, size: int) -> None:
+        if room_in(self.fd) < size:
+            raise OSError(errno.ENOSPC, f"the last {RESERVE} bytes are kept free", str(self.path.parent))
+
     def _write_all(self, data: memoryview) -> None:
+        self._require_room(len(data))
         while data:
             whole = len(data) - len(data) % ALIGNMENT
             if self.direct and not whole:
@@ -100,8 +108,7 @@ class PartFile:
         with self.lock:
             if self.thin:
                 os.ftruncate(self.fd, self.size)
-            if room_in(self.path.parent) < 0:
-                raise OSError(errno.ENOSPC, f"only the last {RESERVE} bytes are free", str(self.path.parent))
+            self._require_room(0)  # Several uploads look at once, and each finds the same room.
             if self.file_perm:
                 os.fchmod(self.fd, self.file_perm)
             faults.point("upload.before-fsync")

@@ -80,6 +80,8 @@ class Stores:
         for store in self._stores.values():
             if scheme in store.schemes and _may_hold(store, location.url):
                 return store
+        if named is not None:
+            raise UnsupportedUrl(f"The location is in none of the folders of store {named.name}.")
         raise UnsupportedUrl(f"External sources are not supported: no store here has this place, which is of scheme '{scheme}'.")
 
     def places(self, locations: Sequence[Location]) -> list[tuple[Store, Location]]:

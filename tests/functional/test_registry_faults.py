@@ -266,6 +266,20 @@ def test_an_undone_transaction_leaves_nothing(sqlite_file: Path) -> None:
     asyncio.run(body())
 
 
+@pytest.mark.parametrize(("pool_size", "max_overflow"), [(1, 0), (2, 0), (2, 2), (5, 10)])
+def test_a_pool_of_any_size_does(mariadb: MariaDB, pool_size: int, max_overflow: int) -> None:
+    url = migrated(mariadb.new_database())
+
+    async def body() -> None:
+        registry = DatabaseRegistry(Database(url, pool_size=pool_size, max_overflow=max_overflow))
+        image = await registry.create_image(Image(id=new_id()))
+        assert not await registry.renew_upload(image.id, new_id())
+        assert (await registry.get_image(image.id)).id == image.id
+        await registry.aclose()
+
+    asyncio.run(body())
+
+
 def test_a_lease_is_renewed_beside_writers_who_wait_for_a_lock(mariadb: MariaDB) -> None:
     """As when another host has stood still in the middle of a transaction."""
     url = migrated(mariadb.new_database())

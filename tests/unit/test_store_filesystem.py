@@ -241,12 +241,14 @@ async def test_full_disk(small_disk: Path) -> None:
     with pytest.raises(StoreFull):
         await store.begin(new_id(), new_id(), 5 << 20)
     writer = await store.begin(new_id(), new_id(), None)
-    for _ in range(7):
+    for _ in range(3):
         await writer.write(bytes(1 << 20))
     with pytest.raises(StoreFull):
-        await writer.commit(granted)  # of 8 MiB 4 are to stay free
+        await writer.write(bytes(2 << 20))  # of 8 MiB 4 are to stay free
+    (small_disk / "other").write_bytes(bytes(2 << 20))
     with pytest.raises(StoreFull):
-        await writer.write(bytes(2 << 20))
+        await writer.commit(granted)
+    (small_disk / "other").unlink()
     await writer.abort()
     assert os.listdir(small_disk) == []
     assert (await put(store, bytes(3 << 20))).stat().st_size == 3 << 20

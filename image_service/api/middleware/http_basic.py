@@ -38,8 +38,8 @@ from image_service.errors import NotAuthenticated, ServiceUnavailable
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# With a cost of 16 a check takes seconds; each more doubles them.
-_BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|1[0-6])\$[./A-Za-z0-9]{53}")
+# With a cost of 17, the highest of htpasswd, a check takes many seconds; each more doubles them.
+_BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|1[0-7])\$[./A-Za-z0-9]{53}")
 LONGEST_PASSWORD = 72
 """bcrypt looks at this many bytes of a password, no more."""
 REMEMBER_WRONG = 5.0
@@ -70,7 +70,9 @@ def parse_passwords(text: str) -> dict[str, bytes]:
             continue
         user, hashed = (line.strip() + "::").split(":")[:2]
         if not user or not _BCRYPT.fullmatch(hashed):
-            raise ValueError(f"line {number} is not USER:HASH with a bcrypt hash ($2y$10$...); htpasswd -B makes one")
+            raise ValueError(
+                f"line {number} is not USER:HASH with a bcrypt hash of cost 4 to 17 ($2y$10$...); htpasswd -B makes one"
+            )
         found[user] = hashed.encode()
     return found
 
