@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from image_service import config
 from image_service.cli.command import make_parser, run
+from image_service.model import MAX_NAME
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -28,7 +29,6 @@ _DB_STEPS = {
 }
 _OLD_SPELLINGS = ("db_sync", "db_upgrade", "db_version")
 _LARGEST_AGE = 365_000
-_LONGEST = 255
 
 
 def main() -> None:
@@ -115,8 +115,8 @@ def role(text: str) -> str:
 def printable(text: str) -> str:
     if not text.isprintable():
         raise argparse.ArgumentTypeError("must not hold control characters, or bytes that are no UTF-8")
-    if len(text) > _LONGEST:
-        raise argparse.ArgumentTypeError(f"must not have more than {_LONGEST} characters: no image could have such an owner")
+    if len(text) > MAX_NAME:
+        raise argparse.ArgumentTypeError(f"must not have more than {MAX_NAME} characters: no image could have such an owner")
     return text
 
 

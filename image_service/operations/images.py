@@ -14,7 +14,7 @@ from functools import partial
 
 from image_service import errors, faults
 from image_service.context import RequestContext
-from image_service.model import UUID, Image, Status, new_id
+from image_service.model import MAX_NAME, UUID, Image, Status, new_id
 from image_service.operations import lifecycle, policy, quota
 from image_service.operations.service import Service
 from image_service.registry.interface import ImageChange, ImageQuery, Registry
@@ -22,7 +22,6 @@ from image_service.store.stores import Stores
 
 LOG = logging.getLogger(__name__)
 
-MAX_NAME = 255
 _AMAZON = ("ami", "ari", "aki")
 _PAGE = 200
 
@@ -132,7 +131,11 @@ async def pages(registry: Registry, query: ImageQuery) -> AsyncIterator[list[Ima
 
 
 NOWHERE = "it has no location, so nobody knows where its bytes are"
-"""What is wrong with an image that has a size and nothing else; an old glance-api may have registered it."""
+
+
+def lies_nowhere(image: Image) -> bool:
+    """Must it have bytes, and no location says where? An old glance-api may have registered it so."""
+    return bool(image.size) and not image.locations
 
 
 async def with_bytes(registry: Registry) -> AsyncIterator[Image]:

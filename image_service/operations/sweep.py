@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from image_service.errors import ImageServiceError, InvalidValue, NotFound, StoreFull, StoreUnavailable, UploadLost, WrongStatus
 from image_service.model import Image, Location, Status, UploadLease, now
-from image_service.operations.images import NOWHERE, has_still, pages, remove, require_known_places, with_bytes
+from image_service.operations.images import NOWHERE, has_still, lies_nowhere, pages, remove, require_known_places, with_bytes
 from image_service.operations.uploads import failure
 from image_service.registry.interface import ImageQuery, Registry, SortKey, TimeFilter
 from image_service.store.interface import Listable, Store, StoredObject
@@ -166,8 +166,8 @@ async def reconcile(
     """
     findings = Findings()
     async for image in with_bytes(registry):
-        problems = [await _problem(stores, image, location) for location in image.locations]
-        problem = next(filter(None, problems or [NOWHERE if image.size else None]), None)
+        problems = [NOWHERE] if lies_nowhere(image) else [await _problem(stores, image, place) for place in image.locations]
+        problem = next(filter(None, problems), None)
         if problem is not None and await has_still(registry, image):
             LOG.error("LOST DATA: image %s: %s", image.id, problem)
             findings.lost[image.id] = problem

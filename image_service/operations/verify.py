@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from image_service.errors import ImageServiceError
 from image_service.model import Image, Location
-from image_service.operations.images import NOWHERE, has_still, with_bytes
+from image_service.operations.images import NOWHERE, has_still, lies_nowhere, with_bytes
 from image_service.registry.interface import Registry
 from image_service.store.stores import Stores
 from image_service.transfer.receive import Received, receive
@@ -28,7 +28,7 @@ async def verify(registry: Registry, stores: Stores, share: float = 1.0) -> Asyn
     of one.
     """
     async for image in _sample(with_bytes(registry), share):
-        if image.size and not image.locations and await has_still(registry, image):
+        if lies_nowhere(image) and await has_still(registry, image):
             yield Verdict(image, "(none)", NOWHERE)
         for location in image.locations:
             verdict = await _verify_one(stores, image, location)

@@ -29,12 +29,12 @@ T = TypeVar("T")
 
 
 def _in_threads(
-    work: Callable[Concatenate[Connection, P], T], *, writes: bool = False, threads: str = "_readers"
+    work: Callable[Concatenate[Connection, P], T], *, threads: str = "_readers"
 ) -> Callable[Concatenate[DatabaseRegistry, P], Coroutine[Any, Any, T]]:
-    """A method that runs ``work`` in one of ``threads``; what it writes in one transaction."""
+    """A method that runs ``work`` in one of ``threads``, and in a transaction unless those only read."""
 
     async def method(self: DatabaseRegistry, /, *arguments: P.args, **named: P.kwargs) -> T:
-        run = self._database.write if writes else self._database.read
+        run = self._database.read if threads == "_readers" else self._database.write
         loop, now = asyncio.get_running_loop(), time.monotonic()
         # The context: what is logged in the thread has the request's id.
         call = partial(copy_context().run, run, lambda connection: work(connection, *arguments, **named), now)
@@ -43,7 +43,7 @@ def _in_threads(
     return method
 
 
-_reading, _writing = _in_threads, partial(_in_threads, writes=True, threads="_writers")
+_reading, _writing, _renewing = _in_threads, partial(_in_threads, threads="_writers"), partial(_in_threads, threads="_renewers")
 
 
 class DatabaseRegistry(Registry):
@@ -55,7 +55,7 @@ class DatabaseRegistry(Registry):
     update_image = _writing(writes.update_image)
     delete_image = _writing(writes.delete_image)
     begin_upload = _writing(writes.begin_upload)
-    renew_upload = _in_threads(writes.renew_upload, writes=True, threads="_renewers")
+    renew_upload = _renewing(writes.renew_upload)
     end_upload = _writing(writes.end_upload)
     settle = _writing(writes.settle)
     claim_dead_uploads = _writing(writes.claim_dead_uploads)

@@ -12,7 +12,6 @@ import base64
 import os
 import re
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from image_service.model import Image, Status
 from image_service.registry.database import DatabaseRegistry
 from image_service.registry.engine import Database
 from image_service.registry.interface import ImageQuery
+from tests.disks import small_disk
 from tests.functional.registries import migrated
 from tests.functional.running import eventually
 from tests.functional.service import Service, running_service
@@ -318,15 +318,10 @@ def test_deleted_and_then_killed(service: Service, version: str, chunked: bool) 
 @pytest.fixture
 def small(service: Service) -> Iterator[Service]:
     """A service whose store is a disk of 12 MiB."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "image-test", str(service.images)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system can be mounted by root only")
-    try:
+    with small_disk(service.images, 12):
         service.start()
         yield service
-    finally:
         service.end()
-        subprocess.run(["umount", str(service.images)], check=True)
 
 
 def test_full_disk(small: Service) -> None:
@@ -347,15 +342,8 @@ def crowded(tmp_path: Path) -> Iterator[Service]:
     """A service whose store and whose database share a disk of 16 MiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m", "image-test", str(disk)], capture_output=True, check=False
-    ).returncode:
-        pytest.skip("a small file system can be mounted by root only")
-    try:
-        with running_service(disk, migrated(f"sqlite:///{disk}/registry.db"), default=LEASE) as found:
-            yield found
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+    with small_disk(disk, 16), running_service(disk, migrated(f"sqlite:///{disk}/registry.db"), default=LEASE) as found:
+        yield found
 
 
 @pytest.mark.parametrize("left", [0, 88 << 10, 104 << 10, 256 << 10])

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import running
+from tests.disks import small_disk
 from tests.functional.service import Service
 from tests.functional.v1 import DATA, RAW, Web, files_of, head, listed, make, post, put, state, status_becomes, unique, web_server
 
@@ -208,31 +209,28 @@ def test_a_page_has_a_default_and_a_greatest_length(small: Service, limit: str, 
 
 
 @pytest.fixture
-def small_disk(
+def full_soon(
     request: pytest.FixtureRequest, services: dict[tuple[str, str], Service], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
     """A service whose store has room for 1 MiB, of which 4 more are kept free."""
     service = running("sqlite", "small-disk", request, services, tmp_path_factory)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=5m", "image-test", str(service.images)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system is not possible here")
-    yield service
-    subprocess.run(["umount", "-l", str(service.images)], check=True)
+    with small_disk(service.images, 5):
+        yield service
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_full_disk_is_a_413_that_leaves_no_bytes(small_disk: Service, chunked: bool) -> None:
+def test_a_full_disk_is_a_413_that_leaves_no_bytes(full_soon: Service, chunked: bool) -> None:
     image_id, data = str(uuid.uuid4()), b"x" * (2 << 20)
-    answer = post(small_disk, _in_chunks(data) if chunked else data, id=image_id)
+    answer = post(full_soon, _in_chunks(data) if chunked else data, id=image_id)
     assert answer.status == 413
-    assert _is(small_disk, image_id, "killed")
-    assert make(small_disk, b"x" * 100_000)["status"] == "active"
+    assert _is(full_soon, image_id, "killed")
+    assert make(full_soon, b"x" * 100_000)["status"] == "active"
 
 
-def test_a_store_that_may_not_write_is_a_503_that_leaves_no_bytes(small_disk: Service) -> None:
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk.images)], check=True)
+def test_a_store_that_may_not_write_is_a_503_that_leaves_no_bytes(full_soon: Service) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(full_soon.images)], check=True)
     image_id = str(uuid.uuid4())
-    assert post(small_disk, DATA, id=image_id).status == 503
-    assert _is(small_disk, image_id, "killed")
-    subprocess.run(["mount", "-o", "remount,rw", str(small_disk.images)], check=True)
-    assert make(small_disk, DATA)["status"] == "active"
+    assert post(full_soon, DATA, id=image_id).status == 503
+    assert _is(full_soon, image_id, "killed")
+    subprocess.run(["mount", "-o", "remount,rw", str(full_soon.images)], check=True)
+    assert make(full_soon, DATA)["status"] == "active"

@@ -19,6 +19,7 @@ from image_service.errors import DataMissing, InvalidValue, StoreFull, StoreUnav
 from image_service.model import Location
 from image_service.store.filesystem import FilesystemStore
 from image_service.store.interface import Listable, LocalFiles, Store
+from tests import disks
 from tests.unit.store_conformance import WriteContract, granted, in_loop, new_id, read_all
 
 
@@ -228,11 +229,8 @@ def test_bad_metadata_file(tmp_path: Path) -> None:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small"
     folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "image-test", folder], capture_output=True, check=False)
-    if made.returncode:
-        pytest.skip("a small file system can be mounted by root only")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with disks.small_disk(folder, 8):
+        yield folder
 
 
 @in_loop

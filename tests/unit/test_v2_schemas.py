@@ -8,8 +8,7 @@ from image_service import config
 from image_service.api.v2 import schemas
 from image_service.api.v2.schemas import BASE, READ_ONLY, documents
 from image_service.cli.api import preload
-from image_service.model import Image, MemberStatus, Status, Visibility
-from image_service.operations.images import MAX_NAME
+from image_service.model import MAX_NAME, Image, MemberStatus, Status, Visibility
 
 DOCUMENTS = documents(("raw", "qcow2"), ("bare",))
 IMAGE = DOCUMENTS["image"]["properties"]

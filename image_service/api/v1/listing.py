@@ -45,12 +45,12 @@ def parse(given: Mapping[str, str], context: RequestContext, conf: cfg.ConfigOpt
     equal: dict[str, str | int | bool | None] = {name: given[name] for name in _TEXTS if name in given}
     given = with_nobodys(given, "min_disk")
     counts = {name: count(name, given[name]) for name in _COUNTS if name in given}
-    protected = flag(given, "protected")
+    protected = _flag(given, "protected")
     if protected is not None:
         equal["protected"] = protected
     since = given.get("changes-since")
     return ImageQuery(
-        visible=policy.visible_v1(context, flag(given, "is_public"), given="is_public" in given),
+        visible=policy.visible_v1(context, _flag(given, "is_public"), given="is_public" in given),
         size_min=counts.pop("size_min", None),
         size_max=counts.pop("size_max", None),
         equal={**equal, **counts},
@@ -70,7 +70,7 @@ def with_nobodys(given: Mapping[str, str], name: str) -> Mapping[str, str]:
     return given if value.isdecimal() and value.isascii() else {**given, name: str(MAX_BIG_INTEGER)}
 
 
-def flag(given: Mapping[str, str], name: str) -> bool | None:
+def _flag(given: Mapping[str, str], name: str) -> bool | None:
     """true, false, 1, 0 or none; None when it is not given."""
     word = given.get(name, "none").lower()
     if word not in _FLAGS:

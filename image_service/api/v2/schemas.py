@@ -18,8 +18,7 @@ from oslo_config import cfg
 
 from image_service.api.call import Call, json_answer
 from image_service.errors import InvalidValue, NotFound
-from image_service.model import MAX_INTEGER
-from image_service.operations.images import MAX_NAME
+from image_service.model import MAX_INTEGER, MAX_NAME
 
 Schema = dict[str, Any]
 
