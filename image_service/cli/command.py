@@ -31,8 +31,6 @@ def run(name: str, work: Callable[[], int | None]) -> NoReturn:
     log.leave_out_traces()
     try:
         sys.exit(work())
-    except KeyboardInterrupt:
-        sys.exit(130)
     except (cfg.NoSuchOptError, cfg.NoSuchGroupError, cfg.TemplateSubstitutionError):
         # Its own words may hold a part of a password.
         log.complain(name, "A value of the configuration has a $ and then no option: image-manage config check says which.")
