@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from typing import NoReturn
 
 from oslo_config import cfg
@@ -29,6 +30,8 @@ def run(name: str, work: Callable[[], int | None]) -> NoReturn:
     """End the process with what ``work`` returns (None is 0), or with a sentence: 1 it failed, 2 the configuration is wrong."""
     _occupy_standard_streams()
     log.leave_out_traces()
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         sys.exit(work())
     except (cfg.NoSuchOptError, cfg.NoSuchGroupError, cfg.TemplateSubstitutionError):
@@ -37,6 +40,7 @@ def run(name: str, work: Callable[[], int | None]) -> NoReturn:
         sys.exit(2)
     except (cfg.Error, ImageServiceError, OSError) as error:
         log.complain(name, str(error))
+        sys.stdout = None  # What it could not write Python would try to write again.
         sys.exit(2 if isinstance(error, cfg.Error) else 1)
 
 

@@ -30,6 +30,6 @@ async def _verify(conf: cfg.ConfigOpts, share: float) -> int:
                 good += 1
             else:
                 broken += 1
-                print(f"BROKEN {verdict.image.id} in store {verdict.store}: {verdict.problem}", flush=True)
+                print(f"BROKEN {verdict.image.id} in store {verdict.store}: {verdict.problem}")
     print(f"{good + broken} verified: {good} good, {broken} broken")
     return 1 if broken else 0

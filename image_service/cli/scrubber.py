@@ -89,4 +89,4 @@ async def _once(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Regist
 
 def _say(args: argparse.Namespace, items: Sequence[str], sentence: str, *, change: bool = True) -> None:
     for item in items:
-        print(("would have " if change and args.dry_run else "") + sentence.format(item), flush=True)
+        print(("would have " if change and args.dry_run else "") + sentence.format(item))
