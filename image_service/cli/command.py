@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from io import TextIOWrapper
@@ -39,7 +40,7 @@ def run(name: str, work: Callable[[], int | None]) -> NoReturn:
         log.complain(name, "A value of the configuration has a $ and then no option: image-manage config check says which.")
         sys.exit(2)
     except (cfg.Error, ImageServiceError, OSError) as error:
-        log.complain(name, str(error))
+        log.complain(name, re.sub(r"from LocationInfo\(.*, detail='(.*)'\)", r"in \1", str(error)))
         sys.stdout = None  # What it could not write Python would try to write again.
         sys.exit(2 if isinstance(error, cfg.Error) else 1)
 
