@@ -13,7 +13,7 @@ from typing import NoReturn
 from oslo_config import cfg
 
 from image_service import __version__, log
-from image_service.errors import ImageServiceError
+from image_service.errors import ImageServiceError, InvalidValue
 
 
 def make_parser(name: str, description: str, *programs: str) -> argparse.ArgumentParser:
@@ -28,7 +28,7 @@ def make_parser(name: str, description: str, *programs: str) -> argparse.Argumen
 
 
 def run(name: str, work: Callable[[], int | None]) -> NoReturn:
-    """End the process with what ``work`` returns (None is 0), or with a sentence: 1 it failed, 2 the configuration is wrong."""
+    """End the process with what ``work`` returns (None is 0), or with a sentence: 1 it failed, 2 what it was given is wrong."""
     _occupy_standard_streams()
     log.leave_out_traces()
     if isinstance(sys.stdout, TextIOWrapper):
@@ -42,7 +42,7 @@ def run(name: str, work: Callable[[], int | None]) -> NoReturn:
     except (cfg.Error, ImageServiceError, OSError) as error:
         log.complain(name, re.sub(r"from LocationInfo\(.*, detail='(.*)'\)", r"in \1", str(error)))
         sys.stdout = None  # What it could not write Python would try to write again.
-        sys.exit(2 if isinstance(error, cfg.Error) else 1)
+        sys.exit(2 if isinstance(error, (cfg.Error, InvalidValue)) else 1)
 
 
 def _occupy_standard_streams() -> None:
