@@ -22,7 +22,7 @@ from oslo_config import cfg
 from image_service import config, config_check, log
 from image_service.api.middleware.authentication import base_flavor, parse_networks
 from image_service.api.middleware.http_basic import parse_identities, parse_passwords
-from image_service.registry.engine import database_url
+from image_service.registry.engine import Database
 from image_service.registry.secret import make_secret, read_secret
 from image_service.store.filesystem import FilesystemStore
 from image_service.store.stores import Stores
@@ -106,7 +106,7 @@ def _database(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     if not connection:
         yield _error("[database] connection is not set: mysql://USER:PASSWORD@HOST/glance, or sqlite:////ABSOLUTE/PATH")
         return
-    url = database_url(connection)
+    url = Database(connection, ssl_ca=conf.database.ssl_ca).engine.url
     if url.get_backend_name() == "sqlite":
         yield from _sqlite(Path(url.database or ""))
     elif not url.database:

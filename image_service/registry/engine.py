@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from oslo_config import cfg
+from oslo_config import cfg, types
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -40,6 +40,7 @@ _MYSQL_NOT_YET = frozenset({2002, 2003, 2006, 2013, 1040, 1203})
 _SQLITE_TRY_AGAIN = frozenset({5, 6})
 # Read-only, full, cannot be opened.
 _SQLITE_NOT_WRITABLE = frozenset({8, 13, 14})
+_URLS = "mysql://USER:PASSWORD@HOST/NAME or sqlite:////PATH"
 
 T = TypeVar("T")
 
@@ -51,15 +52,16 @@ def database_url(connection: str) -> URL:
     """
     try:
         url = make_url(connection)
-    except (ArgumentError, ValueError):  # of a port that is no number
-        raise ValueError("[database] connection is no URL; write mysql://USER:PASSWORD@HOST/NAME or sqlite:////PATH.") from None
+        types.Port()(url.port or 0)
+    except (ArgumentError, ValueError):  # of a port that is none
+        raise ValueError(f"[database] connection is no URL, or has a wrong port; write {_URLS}.") from None
     kind = url.get_backend_name()
     if kind in ("mysql", "mariadb"):
         # An old `?charset=utf8` would lose characters beyond three bytes.
         return url.set(drivername="mysql+pymysql").difference_update_query(["charset"])
-    if kind == "sqlite" and url.database and url.database != ":memory:":
+    if kind == "sqlite" and url.database and url.database != ":memory:" and not url.query:
         return url.set(drivername="sqlite+pysqlite")
-    raise ValueError(f"[database] connection: {kind} is not supported; write mysql://USER:PASSWORD@HOST/NAME or sqlite:////PATH.")
+    raise ValueError(f"[database] connection: {kind} is not supported like this; write {_URLS}.")
 
 
 class Database:
@@ -71,16 +73,24 @@ class Database:
         url = database_url(connection)
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self.most_connections = pool_size + max_overflow
-        self.engine = create_engine(
-            url,
-            pool_size=pool_size,
-            max_overflow=max_overflow,
-            pool_reset_on_return=None,
-            isolation_level="AUTOCOMMIT",
-            skip_autocommit_rollback=True,
-            connect_args={"timeout": _LOCK_WAIT, "check_same_thread": False} if self.is_sqlite else _mysql_arguments(ssl_ca),
-            **pool,
-        )
+        arguments = {"timeout": _LOCK_WAIT, "check_same_thread": False} if self.is_sqlite else _mysql_arguments(ssl_ca)
+        try:
+            self.engine = create_engine(
+                url,
+                pool_size=pool_size,
+                max_overflow=max_overflow,
+                pool_reset_on_return=None,
+                isolation_level="AUTOCOMMIT",
+                skip_autocommit_rollback=True,
+                connect_args=arguments,
+                **pool,
+            )
+            if not self.is_sqlite:
+                driver: Any = self.engine.dialect
+                driver.loaded_dbapi.connect(**driver.create_connect_args(url)[1] | arguments, defer_connect=True)
+        except (ArgumentError, TypeError, ValueError, AttributeError, OSError) as error:
+            words = "what stands behind the question mark of connection, or ssl_ca, is not right"
+            raise ValueError(f"[database] {words}: {error}.") from error
         # SQLite: take the one write lock at once; a lock that is taken later by a reader cannot be waited for.
         self._begin = "BEGIN IMMEDIATE" if self.is_sqlite else "START TRANSACTION"
         event.listen(self.engine, "connect", _prepare_sqlite if self.is_sqlite else _prepare_mysql)
@@ -235,7 +245,8 @@ def translated(error: DBAPIError | PoolTimeout) -> ImageServiceError:
     if isinstance(error, DataError):
         return InvalidValue("A value is too long or out of range for its column.")
     if isinstance(error, DBAPIError) and (mysql_code(error) == _MYSQL_NO_TABLE or "no such table" in str(error.orig)):
-        return RegistryUnavailable("The database has no tables yet. Run: image-manage db sync")
+        words = "The database lacks a table. Run: image-manage db sync, or restore a backup where that finds nothing to do."
+        return RegistryUnavailable(words)
     if isinstance(error, DBAPIError) and _sqlite_code(error) in _SQLITE_NOT_WRITABLE:
         LOG.error("%s: look at owner and mode of the database's file and folder, and at the room on its disk", error.orig)
         return RegistryNotWritable("The database cannot be written. Tell the administrator.")
@@ -270,8 +281,6 @@ async def open_database(options: Any) -> Database:
             words = f"The database does not take connections: {getattr(error.orig, 'args', ('',))[-1]}."
             if database.is_sqlite or mysql_code(error) not in _MYSQL_NOT_YET or 0 <= options.max_retries < tries:
                 raise RegistryUnavailable(words) from error
-        except TypeError as error:  # the driver does not know what stands behind the question mark
-            raise RegistryUnavailable(f"[database] connection: {error}.") from error
         LOG.warning("%s Try %d follows in %d s", words, tries, options.retry_interval)
         await asyncio.sleep(options.retry_interval)
     return database

@@ -68,7 +68,8 @@ def test_a_name_that_the_terminal_does_not_know_is_printed_nevertheless(conf: Pa
 
 def test_a_value_that_is_not_allowed_is_named_with_its_file(conf: Path) -> None:
     conf.write_text("[DEFAULT]\nenabled_backends = fast\n" + conf.read_text())
-    for words in (["image-manage", "--config-file", conf, "verify"], ["image-scrubber", "--config-file", conf]):
-        done = subprocess.run([BIN / words[0], *words[1:]], capture_output=True, text=True, check=False)
+    for name, words in (("image-manage", ["verify"]), ("image-scrubber", [])):
+        command: list[str | Path] = [BIN / name, "--config-file", conf, *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         sentence = f"Value for option enabled_backends in {conf} is not valid: Value should be NAME:VALUE pairs"
         assert (done.returncode, sentence in done.stderr, "Location" in done.stderr) == (2, True, False), done.stderr

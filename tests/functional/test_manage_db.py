@@ -328,13 +328,22 @@ def test_a_database_of_others_or_of_a_newer_release_is_not_touched(
 
 
 @pytest.mark.parametrize(
-    ("connection", "sentence"), [("mysql://u@127.0.0.1/x?foo=bar", "'foo'"), ("mysql://u@host:port/x", "is no URL")]
+    ("connection", "sentence"),
+    [
+        ("mysql://u@127.0.0.1/x?foo=bar", "'foo'"),
+        ("mysql://u@127.0.0.1/x?charset=utf8&plugin=dbcounter", "dbcounter"),
+        ("mysql://u@127.0.0.1/x?ssl=true", "the question mark of connection"),
+        ("mysql://u@127.0.0.1/x\nssl_ca = /nowhere/ca.pem", "ssl_ca"),
+        ("mysql://u@host:port/x", "is no URL"),
+        ("mysql://u@host:99999/x", "wrong port"),
+        ("sqlite:////nowhere/at/all.db?mode=ro", "write mysql"),
+    ],
 )
 def test_a_url_that_nobody_understands_is_a_sentence(tmp_path: Path, connection: str, sentence: str) -> None:
-    done = subprocess.run(
-        command(write_conf(tmp_path, connection), "db", "version"), capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.returncode != 0, sentence in done.stderr, "Traceback" in done.stderr) == (True, True, False), done.stderr
+    conf = write_conf(tmp_path, connection)
+    for words, code in ((("db", "version"), 2), (("config", "check"), 1)):
+        done = subprocess.run(command(conf, *words), capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, sentence in done.stderr, "Traceback" in done.stderr) == (code, True, False), done.stderr
 
 
 def test_a_database_of_a_glance_before_alembic_is_not_touched(manage: Manage, url: str) -> None:
@@ -375,3 +384,14 @@ def test_a_disk_that_is_full_is_told(tmp_path: Path) -> None:
 def test_a_database_without_tables_is_a_sentence(manage: Manage) -> None:
     done = manage("db", "purge")
     assert (done.returncode, "image-manage db sync" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
+
+
+def test_a_table_that_is_missing_is_told(manage: Manage, url: str) -> None:
+    """The version says that all is well."""
+    assert manage("db", "sync").returncode == 0
+    database = Database(url)
+    with database.engine.connect() as connection:
+        connection.execute(text("ALTER TABLE images RENAME TO pictures"))
+    database.close()
+    done = manage("db", "purge")
+    assert (done.returncode, "restore a backup" in done.stderr, "Traceback" in done.stderr) == (1, True, False), done.stderr
