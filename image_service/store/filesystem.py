@@ -204,6 +204,7 @@ class FilesystemStore(Store):
     async def read(self, url: str, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
         """See :meth:`Store.read`."""
         end = offset + length if length is not None else None
+        await self.size(url)  # Only a file has bytes: a pipe would not even open.
         with await self.open(url) as file:
             while end is None or offset < end:
                 wanted = self.chunk_size if end is None else min(self.chunk_size, end - offset)

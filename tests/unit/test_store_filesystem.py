@@ -10,7 +10,7 @@ import os
 import resource
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -88,6 +88,19 @@ async def test_a_disk_that_does_not_answer_keeps_nobody_waiting(tmp_path: Path) 
     assert not opening.done()
     os.close(os.open(path, os.O_RDWR))
     (await opening).close()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+@in_loop
+async def test_what_is_no_file_is_no_image(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    store, path = only_file(tmp_path), tmp_path / new_id()
+    make(path)
+    reading = asyncio.create_task(read_all(store, f"file://{path}"))
+    done, _ = await asyncio.wait([reading], timeout=10)
+    if not done:  # it waits for a writer
+        os.close(os.open(path, os.O_RDWR))
+    with pytest.raises(DataMissing):
+        await reading
 
 
 @in_loop
