@@ -38,8 +38,8 @@ _MYSQL_NO_TABLE = 1146
 _MYSQL_NOT_YET = frozenset({2002, 2003, 2006, 2013, 1040, 1203})
 # SQLITE_BUSY and SQLITE_LOCKED, the low byte of the extended code.
 _SQLITE_TRY_AGAIN = frozenset({5, 6})
-# Read-only, full, cannot be opened.
-_SQLITE_NOT_WRITABLE = frozenset({8, 13, 14})
+# Read-only, full, cannot be opened: of SQLite, then of MariaDB.
+_NOT_WRITABLE = frozenset({8, 13, 14, 1021, 1114, 1290, 1792, 1836})
 _URLS = "mysql://USER:PASSWORD@HOST/NAME or sqlite:////PATH"
 
 T = TypeVar("T")
@@ -247,8 +247,8 @@ def translated(error: DBAPIError | PoolTimeout) -> ImageServiceError:
     if isinstance(error, DBAPIError) and (mysql_code(error) == _MYSQL_NO_TABLE or "no such table" in str(error.orig)):
         words = "The database lacks a table. Run: image-manage db sync, or restore a backup where that finds nothing to do."
         return RegistryUnavailable(words)
-    if isinstance(error, DBAPIError) and _sqlite_code(error) in _SQLITE_NOT_WRITABLE:
-        LOG.error("%s: look at owner and mode of the database's file and folder, and at the room on its disk", error.orig)
+    if isinstance(error, DBAPIError) and (_sqlite_code(error) or mysql_code(error)) in _NOT_WRITABLE:
+        LOG.error("%s: look whether it is read-only, who may write its files and folder, and at the room on its disk", error.orig)
         return RegistryNotWritable("The database cannot be written. Tell the administrator.")
     LOG.error("The database failed: %s", getattr(error, "orig", error), exc_info=error)
     return RegistryUnavailable("The database does not answer. Try again later.")

@@ -9,12 +9,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, make_url, text
 
 from image_service import config, log
-from image_service.errors import InvalidValue, NotFound, RegistryUnavailable
+from image_service.errors import InvalidValue, NotFound, RegistryNotWritable, RegistryUnavailable
 from image_service.model import Image, Status, UploadKind, UploadLease, new_id
-from image_service.registry import engine
+from image_service.registry import engine, schema
 from image_service.registry.database import DatabaseRegistry
 from image_service.registry.engine import Database
 from image_service.registry.interface import ImageChange, ImageQuery
@@ -215,6 +215,29 @@ def test_a_database_without_tables_says_what_to_run(tmp_path: Path, mariadb: Mar
 
     for url in (f"sqlite:///{tmp_path}/empty.db", mariadb.new_database()):
         asyncio.run(body(url))
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_server_that_takes_no_writes_says_so_and_keeps_nothing(mariadb: MariaDB, begun: bool) -> None:
+    url = make_url(migrated(mariadb.new_database()))
+    mariadb.execute("CREATE OR REPLACE USER 'writer'@'127.0.0.1' IDENTIFIED BY 'password'")
+    mariadb.execute(f"GRANT ALL ON {url.database}.* TO 'writer'@'127.0.0.1'")  # but not to write nevertheless
+    database = Database(url.set(username="writer", password="password").render_as_string(hide_password=False))
+
+    def work(connection: Connection) -> None:
+        if begun:  # Then it is COMMIT that is refused.
+            connection.execute(text("DELETE FROM alembic_version"))
+        mariadb.execute("SET GLOBAL read_only = 1")
+        if not begun:
+            connection.execute(text("DELETE FROM alembic_version"))
+
+    try:
+        with pytest.raises(RegistryNotWritable):
+            database.write(work)
+        database.read(schema.require_fit)
+    finally:
+        mariadb.execute("SET GLOBAL read_only = 0")
+        database.close()
 
 
 def test_many_open_a_new_file_at_once(tmp_path: Path) -> None:
