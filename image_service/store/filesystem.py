@@ -46,6 +46,7 @@ _THREADS = 16
 _LISTED_AT_ONCE = 500
 _NAME = re.compile(rf"(?P<image>{UUID})|\.(?P<partial>{UUID})\.(?P<upload>{UUID})\.part", re.IGNORECASE)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_ALL = os.R_OK | os.W_OK | os.X_OK
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -250,17 +251,21 @@ class FilesystemStore(Store):
     async def discard(self, image_id: str, upload_id: str | None, confirm: Confirm) -> None:
         """See :meth:`Store.discard`. Files that are open keep their inodes' numbers to themselves."""
         _require_plain(image_id, upload_id or "any")
-        for folder, _ in self.datadirs:
+        for folder in await self.run(self._by_reach):
             if seen := await self.run(_look, folder, image_id, upload_id):
                 await confirm()
                 await self.run(_discard, folder, seen)
 
     async def objects(self) -> AsyncIterator[list[StoredObject]]:
         """See :meth:`Listable.objects`; files with other names than ours are not listed."""
-        for folder, _ in self.datadirs:
+        for folder in await self.run(self._by_reach):
             found = _scan(folder)
             while batch := await self.run(list[StoredObject], islice(found, _LISTED_AT_ONCE)):
                 yield batch
+
+    def _by_reach(self) -> list[Path]:
+        """The folders, those that are away last: they end what is done with each, but keep nobody from the others."""
+        return sorted((folder for folder, _ in self.datadirs), key=lambda folder: not os.access(folder, _ALL))
 
     async def check(self) -> None:
         """See :meth:`Store.check`."""
@@ -268,7 +273,7 @@ class FilesystemStore(Store):
 
     def _check(self) -> None:
         for folder, _ in self.datadirs:
-            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            if not os.access(folder, _ALL):
                 LOG.error("store %s: folder %s is missing, or we may not write into it: check owner and mode", self.name, folder)
                 raise errors.StoreUnavailable(
                     "A folder of the store is missing, or we may not write into it; the log says which."

@@ -298,6 +298,17 @@ def test_what_cannot_be_removed_keeps_no_other_orphan(house: House, tmp_path: Pa
     house.run(work)
 
 
+def test_a_folder_that_is_away_keeps_nobody_from_the_orphans_of_another(house: House, tmp_path: Path) -> None:
+    async def work(rooms: Rooms) -> None:
+        kept, _ = await litter(house, rooms)
+        store = FilesystemStore("file", [(tmp_path / "away", 9), (house.images, 0)])
+        found = await sweep.reconcile(rooms.registry, Stores([store], "file"), 60, dry_run=False)
+        assert "file" in found.failed
+        assert house.files() == kept
+
+    house.run(work)
+
+
 def test_an_image_that_lies_nowhere_is_lost(house: House) -> None:
     async def work(rooms: Rooms) -> None:
         empty, lost = await rooms.active(), await rooms.active()
