@@ -278,7 +278,7 @@ async def open_database(options: Any) -> Database:
             await asyncio.to_thread(database.patiently, lambda _connection: None)
             break
         except DBAPIError as error:
-            words = f"The database does not take connections: {getattr(error.orig, 'args', ('',))[-1]}."
+            words = f"The database {database.engine.url!r} does not take connections: {getattr(error.orig, 'args', ('',))[-1]}."
             if database.is_sqlite or mysql_code(error) not in _MYSQL_NOT_YET or 0 <= options.max_retries < tries:
                 raise RegistryUnavailable(words) from error
         LOG.warning("%s Try %d follows in %d s", words, tries, options.retry_interval)

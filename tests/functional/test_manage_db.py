@@ -285,7 +285,7 @@ def test_purge_refuses_nonsense(manage: Manage, words: tuple[str, str]) -> None:
     [
         ("", 2, "connection is not set"),
         ("connection = postgresql://a:hunter2@b/c", 2, "postgresql is not supported"),
-        ("connection = sqlite:////nowhere/at/all.db", 1, "unable to open database file"),
+        ("connection = sqlite:////nowhere/at/all.db", 1, "/nowhere/at/all.db does not take connections: unable to open"),
         ("connection = mysql://a:hunter2@127.0.0.1:1/c\nmax_retries = 1\nretry_interval = 0", 1, "Connection refused"),
         ("sql_connection = sqlite:////nowhere/at/all.db", 1, "unable to open database file"),
     ],
