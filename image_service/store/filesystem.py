@@ -55,7 +55,7 @@ def _as_store_error(error: OSError) -> errors.ImageServiceError:
     if error.errno in _FULL:
         return errors.StoreFull("There is no room left in the store for this image. Nothing of it was kept.")
     if error.errno in _REFUSED:
-        return errors.StoreUnavailable("The store refuses to write: no permission. Tell the administrator.")
+        return errors.StoreUnavailable("The store refuses to read or write: no permission. Tell the administrator.")
     return errors.StoreUnavailable("The store cannot read or write now. Tell the administrator if it lasts.")
 
 
