@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from image_service.context import RequestContext
-from image_service.errors import DataMissing, Forbidden, NotFound
+from image_service.errors import DataMissing, Forbidden, NotFound, StoreUnavailable
 from image_service.model import Image, Location, Status
 from image_service.operations import images, lifecycle, policy
 from image_service.operations.service import Service
@@ -38,7 +38,8 @@ def require_readable(context: RequestContext, image: Image) -> None:
 async def open_bytes(service: Service, image: Image, prefer: Sequence[str] = ()) -> Bytes:
     """Find the bytes of an image: in the stores of ``prefer`` first, then by the stores' weights.
 
-    ``NotFound`` (not active), ``DataMissing`` when no location has them: that is logged as the loss it is.
+    ``NotFound`` (not active), ``DataMissing`` when no location has them: that is logged as the loss it is. ``StoreUnavailable``
+    when one of them cannot say and no other has them.
     """
     if image.status not in lifecycle.READABLE:
         raise NotFound(f"Image {image.id} is not active: its status is {image.status}.")
@@ -47,10 +48,17 @@ async def open_bytes(service: Service, image: Image, prefer: Sequence[str] = ())
         store = place[0]
         return (prefer.index(store.name) if store.name in prefer else len(prefer), -store.weight)
 
+    silent: StoreUnavailable | None = None
     for store, location in sorted(service.stores.places(image.locations), key=order):
-        found = await _look(store, image, location.url)
-        if found is not None:
-            return found
+        try:
+            found = await _look(store, image, location.url)
+        except StoreUnavailable as error:
+            silent = silent or error
+        else:
+            if found is not None:
+                return found
+    if silent is not None:
+        raise silent
     if not await images.has_still(service.registry, image):
         raise NotFound(f"Image {image.id} was deleted a moment ago.")
     LOG.error("LOST DATA: image %s is active, but no store has its bytes", image.id)

@@ -166,8 +166,8 @@ async def reconcile(
     """
     findings = Findings()
     async for image in with_bytes(registry):
-        problems = [NOWHERE] if lies_nowhere(image) else [await _problem(stores, image, place) for place in image.locations]
-        problem = next(filter(None, problems), None)
+        problems = [await _problem(stores, image, place, findings.failed) for place in image.locations]
+        problem = NOWHERE if lies_nowhere(image) else next(filter(None, problems), None)
         if problem is not None and await has_still(registry, image):
             LOG.error("LOST DATA: image %s: %s", image.id, problem)
             findings.lost[image.id] = problem
@@ -254,11 +254,16 @@ async def _remove_orphan(registry: Registry, store: Store, item: StoredObject, f
     return True
 
 
-async def _problem(stores: Stores, image: Image, location: Location) -> str | None:
-    """What is wrong with the bytes of an image in a store that we write to; None when nothing is."""
+async def _problem(stores: Stores, image: Image, location: Location, failed: list[str]) -> str | None:
+    """What is wrong with the bytes of an image in a store that we write to; None when nothing is, or the store cannot say."""
     try:
         store = stores.for_location(location)
         size = image.size if store.read_only else await store.size(location.url)
+    except StoreUnavailable as error:
+        if store.name not in failed:
+            LOG.error("store %s cannot say whether it has its images: %s", store.name, error.message)
+            failed.append(store.name)
+        return None
     except ImageServiceError as error:
         return error.message
     return f"it should have {image.size} bytes, the store has {size}" if size != image.size else None

@@ -217,8 +217,8 @@ class FilesystemStore(Store):
 
     async def size(self, url: str) -> int:
         """See :meth:`Store.size`."""
-        found = await self.run(os.stat, self.path(url), missing=_gone())
-        if not stat.S_ISREG(found.st_mode):
+        found = await self.run(_found, self.path(url))
+        if found is None or not stat.S_ISREG(found.st_mode):
             raise _gone()
         return found.st_size
 
@@ -310,6 +310,14 @@ class Seen:
     def __del__(self) -> None:
         with suppress(AttributeError):  # it was not there
             os.close(self.fd)
+
+
+def _found(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        path.parent.stat()  # A folder that is away has not lost its files.
+        return None
 
 
 def _look(folder: Path, image_id: str, upload_id: str | None) -> list[Seen]:

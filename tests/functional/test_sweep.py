@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from image_service import config
 from image_service.errors import StoreUnavailable
 from image_service.model import Location, Status, UploadKind, UploadLease, new_id
 from image_service.operations import images, sweep
+from image_service.operations.downloads import open_bytes
+from image_service.operations.service import Service
 from image_service.operations.verify import verify
 from image_service.registry.interface import ImageChange, Registry
 from image_service.store.filesystem import FilesystemStore
@@ -305,6 +308,25 @@ def test_a_folder_that_is_away_keeps_nobody_from_the_orphans_of_another(house: H
         found = await sweep.reconcile(rooms.registry, Stores([store], "file"), 60, dry_run=False)
         assert "file" in found.failed
         assert house.files() == kept
+
+    house.run(work)
+
+
+def test_a_store_that_is_away_has_lost_nothing(house: House) -> None:
+    async def work(rooms: Rooms) -> None:
+        image = await rooms.active()
+        away = house.images.rename(house.folder / "away")
+        found = await sweep.reconcile(rooms.registry, rooms.stores, 60, dry_run=False)
+        assert (found.lost, set(found.failed)) == ({}, {"file"})
+        copy = Location(f"file://{house.folder}/copy/{image.id}")
+        await rooms.registry.update_image(image.id, ImageChange(locations=[*image.locations, copy]))
+        stores = Stores([rooms.store, FilesystemStore("copy", [(house.folder / "copy", 0)])], "file")
+        service = Service(config.load("glance-api", [], []), rooms.registry, stores)
+        image = await rooms.registry.get_image(image.id)
+        with pytest.raises(StoreUnavailable):
+            await open_bytes(service, image)
+        away.rename(house.folder / "copy")
+        assert (await open_bytes(service, image)).path == house.folder / "copy" / image.id
 
     house.run(work)
 

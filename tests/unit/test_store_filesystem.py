@@ -288,6 +288,8 @@ async def test_a_folder_that_is_away(tmp_path: Path) -> None:
         await store.check()
     with pytest.raises(StoreUnavailable):
         await store.begin(new_id(), new_id(), None)
+    with pytest.raises(StoreUnavailable):
+        await store.size(f"file://{tmp_path}/images/{new_id()}")
 
 
 def test_read_only_disk(small_disk: Path) -> None:
