@@ -93,7 +93,8 @@ class Database:
             raise ValueError(f"[database] {words}: {error}.") from error
         # SQLite: take the one write lock at once; a lock that is taken later by a reader cannot be waited for.
         self._begin = "BEGIN IMMEDIATE" if self.is_sqlite else "START TRANSACTION"
-        event.listen(self.engine, "connect", _prepare_sqlite if self.is_sqlite else _prepare_mysql)
+        # First of all: SQLAlchemy asks a connection for its sql_mode once, to know how to quote.
+        event.listen(self.engine, "connect", _prepare_sqlite if self.is_sqlite else _prepare_mysql, insert=True)
         if self.is_sqlite:
             _SqliteFile(self.engine)
 

@@ -138,6 +138,16 @@ def test_a_user_who_may_not_make_tables_is_told_so(mariadb: MariaDB, tmp_path: P
     assert "readers-word" not in done.stderr
 
 
+def test_a_server_of_another_sql_mode_is_used_too(mariadb: MariaDB) -> None:
+    mariadb.execute("SET GLOBAL sql_mode = 'ANSI_QUOTES'")
+    try:
+        database = Database(mariadb.new_database())
+        assert schema.sync(database)
+        database.close()
+    finally:
+        mariadb.execute("SET GLOBAL sql_mode = DEFAULT")
+
+
 def test_a_step_whose_connection_breaks_is_told_so_and_goes_on_later(mariadb: MariaDB) -> None:
     database = Database(mariadb.new_database())
 
