@@ -8,7 +8,8 @@ source ── cap ── gather to 1.5 MiB ┬── md5
              used in turn)         └── store
 
 Each of the three takes the buffers in their order and does not wait for the others, until no buffer is free: with two hashes,
-a writer and a receiver on two cores somebody is always late.
+a writer and a receiver on two cores somebody is always late. The slowest is MD5, and while it stands still the whole upload does.
+So a hash goes on to its next buffer without asking the event loop, which is busy receiving.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import asyncio
 import hashlib
 import mmap
 import os
+import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 from image_service import faults
 from image_service.errors import LimitExceeded
@@ -37,8 +38,6 @@ _BLOCK = 4096
 # A slow client's bytes are handed on earlier, so that many slow clients do not each fill a buffer.
 _SLOW_TURN = 64 << 10
 _SLOW_AFTER = 0.05  # seconds
-
-_Consumer = Callable[[memoryview], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +68,47 @@ async def receive(source: AsyncIterator[bytes], writer: StoreWriter | None, *, a
         await pipeline.quiet()
 
 
+class _Digest:
+    """A hash of what it takes, in that order. The thread that has hashed one piece queues the next, behind those of others."""
+
+    def __init__(self, algorithm: str) -> None:
+        self._hash = hashlib.new(algorithm, usedforsecurity=False)
+        self._lock = threading.Lock()
+        # The first one is being hashed already.
+        self._waiting: deque[tuple[memoryview, Future[None]]] = deque()
+
+    def take(self, data: memoryview) -> Future[None]:
+        """Hash ``data``, which must stay as it is until that is done."""
+        done: Future[None] = Future()
+        with self._lock:
+            self._waiting.append((data, done))
+            first = len(self._waiting) == 1
+        if first and len(data) <= _AT_ONCE:
+            self._update()
+        elif first:
+            _THREADS.submit(self._update)
+        return done
+
+    def _update(self) -> None:
+        data, done = self._waiting[0]
+        self._hash.update(data)
+        with self._lock:
+            self._waiting.popleft()
+            more = bool(self._waiting)
+        if more:
+            _THREADS.submit(self._update)
+        done.set_result(None)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
 class _Pipeline:
     def __init__(self, writer: StoreWriter | None, algorithm: str) -> None:
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._other = hashlib.new(algorithm, usedforsecurity=False)
-        consumers: list[_Consumer] = [partial(_update, self._md5), partial(_update, self._other)]
-        if writer is not None:
-            consumers.append(writer.write)
-        # A lock wakes who waits in the order in which they came.
-        self._consumers = [(asyncio.Lock(), consume) for consume in consumers]
+        self._digests = _Digest("md5"), _Digest(algorithm)
+        self._writer = writer
+        # Wakes who waits in the order in which they came.
+        self._writing = asyncio.Lock()
         self._size = 0
         # Fresh pages: memory is used only as far as they are filled.
         self._buffers = [mmap.mmap(-1, TURN) for _ in range(_BUFFERS)]
@@ -112,20 +143,21 @@ class _Pipeline:
         self._since = time.monotonic()
 
     async def _turn(self, data: memoryview) -> None:
-        work = [self._in_order(lock, consume, data) for lock, consume in self._consumers]
-        for result in await asyncio.gather(*work, return_exceptions=True):
-            if result is not None:
-                raise result
+        hashed = [asyncio.wrap_future(digest.take(data)) for digest in self._digests]
+        try:
+            await self._write(data)
+        finally:
+            await asyncio.gather(*hashed)
         if not self._size:
             faults.point("upload.first-chunk")
         self._size += len(data)
 
-    async def _in_order(self, lock: asyncio.Lock, consume: _Consumer, data: memoryview) -> None:
-        async with lock:
-            if self._broken:
+    async def _write(self, data: memoryview) -> None:
+        async with self._writing:
+            if self._writer is None or self._broken:
                 return
             try:
-                await consume(data)
+                await self._writer.write(data)
             except BaseException:
                 self._broken = True
                 raise
@@ -139,7 +171,7 @@ class _Pipeline:
     async def finish(self) -> Received:
         await self._flush()
         await self._wait(0)
-        return Received(self._size, self._md5.hexdigest(), self._other.hexdigest())
+        return Received(self._size, *(digest.hexdigest() for digest in self._digests))
 
     async def quiet(self) -> None:
         """Begin nothing any more, and wait until no thread touches the buffers or the writer.
@@ -148,10 +180,3 @@ class _Pipeline:
         """
         self._broken = True
         await asyncio.shield(asyncio.gather(*self._running, return_exceptions=True))
-
-
-async def _update(digest: hashlib._Hash, data: memoryview) -> None:
-    if len(data) <= _AT_ONCE:
-        digest.update(data)
-    else:
-        await asyncio.get_running_loop().run_in_executor(_THREADS, digest.update, data)
