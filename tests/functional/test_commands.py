@@ -22,6 +22,7 @@ class CtrlC:
         if name == "oslo_config":
             os.kill(os.getpid(), signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell's background jobs are deaf to it.
 sys.meta_path.insert(0, CtrlC())
 runpy.run_path(sys.argv[1], run_name="__main__")
 """
