@@ -8,8 +8,8 @@ source ── cap ── gather to 1.5 MiB ┬── md5
              used in turn)         └── store
 
 Each of the three takes the buffers in their order and does not wait for the others, until no buffer is free: with two hashes,
-a writer and a receiver on two cores somebody is always late. The slowest is MD5, and while it stands still the whole upload does.
-So a hash goes on to its next buffer without asking the event loop, which is busy receiving.
+a writer and a receiver on two cores somebody is always late. While the slower hash stands still, the whole upload does: so a hash
+goes on to its next buffer without asking the event loop, which is busy receiving.
 """
 
 from __future__ import annotations
