@@ -9,7 +9,8 @@
 #   --name     only print the name of the release
 #
 # A release is named VERSION-DIGEST, the digest being that of everything that goes into the wheel: the same sources
-# always have the same name, and are not built twice. Prints `built NAME` or `present NAME`.
+# always have the same name, and are not built twice for a version of Python. Another one, as another inventory may
+# want, is added to those that the archive has. Prints `built NAME` or `present NAME`.
 #
 #     OUTPUT/NAME.tar.gz
 #         NAME/requirements.txt     name==version --hash=sha256:...
@@ -45,9 +46,13 @@ if $only_name; then
 fi
 
 mkdir -p "$output"
+# One at a time: of two that build at once, the later would replace what the earlier has made for another Python.
+exec 9> "$output/.lock"
+flock 9
 archive=$output/$name.tar.gz
-kinds=$(printf '%s\n' "${pythons[@]}" | sort -u | tr '\n' ' ')
-if [ -f "$archive" ] && [ "$(cat "$archive.pythons" 2>/dev/null)" = "$kinds" ]; then
+read -ra there < <(if [ -f "$archive" ]; then cat "$archive.pythons"; fi) || true
+mapfile -t pythons < <(printf '%s\n' "${pythons[@]}" "${there[@]}" | sort -u)
+if [ ${#pythons[@]} -eq ${#there[@]} ]; then
   echo "present $name"
   exit 0
 fi
@@ -85,5 +90,5 @@ own=$(basename "$wheels"/image_service-*.whl)
 } > "$wheels/requirements.txt"
 tar -C "$work" --sort=name --mtime='2000-01-01 00:00Z' --owner=0 --group=0 --numeric-owner -c "$name" | gzip -n > "$archive.part.$$"
 mv "$archive.part.$$" "$archive"
-printf '%s\n' "$kinds" > "$archive.pythons"
+printf '%s\n' "${pythons[*]}" > "$archive.pythons"
 echo "built $name"
