@@ -47,6 +47,14 @@ def test_the_api_listens_for_the_proxy_alone(server: Server, deployment: Deploym
     assert listeners(server, 9292) == ({"127.0.0.1"} if alone else {deployment.addresses[server.name]})
 
 
+@pytest.mark.on("image_proxy")
+@pytest.mark.parametrize("port", [80, 443])
+def test_the_proxy_listens_for_every_kind_of_address_that_its_host_has(server: Server, port: int) -> None:
+    ipv6 = server.host.check_output("ip -6 -oneline address show lo")
+    assert listeners(server, port) - {"[::]"} == {"0.0.0.0"}  # noqa: S104
+    assert ("[::]" in listeners(server, port)) == bool(ipv6)
+
+
 def handshake(address: str, version: ssl.TLSVersion) -> str | None:
     """The version that the proxy agrees to when only ``version`` is offered."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
