@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 
 import pytest
 
@@ -125,9 +124,9 @@ def test_the_versions_link_to_the_host_that_was_asked(embedded: Service, host: s
     assert {v["id"]: v["status"] for v in versions if v["id"].startswith("v1")} == {"v1.1": "CURRENT", "v1.0": "SUPPORTED"}
 
 
-@pytest.mark.parametrize(("path", "headers"), [("/v1/images", {}), ("/v1/nothing", {}), (f"/v1/images/{uuid.uuid4()}", {})])
-def test_every_answer_has_a_request_id(embedded: Service, path: str, headers: dict[str, str]) -> None:
-    assert REQUEST_ID.fullmatch(embedded.ask("GET", path, headers=headers).headers["x-openstack-request-id"])
+@pytest.mark.parametrize("path", ["/v1/images", "/v1/nothing", "/v1/images/0c8a5ae5-3f6c-4d0f-8e0b-2f6d1f5a7c11"])
+def test_every_answer_has_a_request_id(embedded: Service, path: str) -> None:
+    assert REQUEST_ID.fullmatch(embedded.ask("GET", path).headers["x-openstack-request-id"])
 
 
 @pytest.mark.parametrize(("disabled", "gone", "left"), [("v1", "/v1/images", "/v2/images"), ("v2", "/v2/images", "/v1/images")])

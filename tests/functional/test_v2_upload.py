@@ -45,7 +45,7 @@ ACCEPTED: list[tuple[Any, dict[str, str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("body", "headers"), ACCEPTED, ids=str)
+@pytest.mark.parametrize(("body", "headers"), ACCEPTED)
 def test_data_make_an_image_active(service: Service, body: Any, headers: dict[str, str]) -> None:
     data = DATA if callable(body) else body
     image = service.image()
@@ -82,7 +82,7 @@ REFUSED: list[tuple[Any, dict[str, str], int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("body", "headers", "status", "sentence"), REFUSED, ids=str)
+@pytest.mark.parametrize(("body", "headers", "status", "sentence"), REFUSED)
 def test_refused_data_leave_the_image_queued_and_nothing_behind(
     service: Service, body: Any, headers: dict[str, str], status: int, sentence: str
 ) -> None:
