@@ -71,10 +71,7 @@ def _why_without_effect(group: str, name: str, known: dict[str, set[str]]) -> st
     for program in config.GROUPS:
         if name in known_names(program).get(group, ()):
             return f"{OF_OTHER} {program}.conf; it has no effect here"
-    for other, names in known.items():
-        if name in names:
-            return f"has no effect in this section; it belongs to [{other}]"
-    # What was probably meant: a name of the same section first, then of any.
+    # What was probably meant: a name of the same section first, then of any; also this very name.
     for names in (known.get(group, set()), set().union(*known.values())):
         for near in close_to(name, names):
             place = next(other for other in (group, *known) if near in known.get(other, ()))
