@@ -37,8 +37,8 @@ _PLAIN_RANGE = re.compile(r"bytes=\d{1,18}-\d{0,18}", re.ASCII)
 async def send(call: Call, data: Bytes, headers: dict[str, str], part: range | None = None) -> web.StreamResponse:
     """Send all bytes, or ``part`` of them as a 206; of ``HEAD`` the headers alone."""
     name, _, prefix = call.conf.api.sendfile_header.partition(":")
-    if data.path is not None and name and _proxy_answers_alike(call.request, part):
-        location = {name: prefix + quote(str(data.path))}
+    if name and isinstance(data.store, LocalFiles) and _proxy_answers_alike(call.request, part):
+        location = {name: prefix + quote(str(data.store.path(data.url)))}
         return web.Response(headers=headers | location, content_type="application/octet-stream")
     offset, length = (part.start, len(part)) if part else (0, data.size)
     response = web.StreamResponse(status=206 if part else 200, headers=headers)

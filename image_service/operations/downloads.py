@@ -5,26 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from image_service.context import RequestContext
 from image_service.errors import DataMissing, Forbidden, NotFound, StoreUnavailable
 from image_service.model import Image, Location, Status
 from image_service.operations import images, lifecycle, policy
 from image_service.operations.service import Service
-from image_service.store.interface import LocalFiles, Store
+from image_service.store.interface import Store
 
 LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """An image's bytes: ``size`` of them, in a file of this host (``path``) or to be read from ``store`` at ``url``."""
+    """An image's bytes: ``size`` of them, in ``store`` at ``url``."""
 
     size: int
     store: Store
     url: str
-    path: Path | None = None
 
 
 def require_readable(context: RequestContext, image: Image) -> None:
@@ -70,10 +68,9 @@ async def open_bytes(service: Service, image: Image, prefer: Sequence[str] = ())
 async def _look(store: Store, image: Image, url: str) -> Bytes | None:
     try:
         size = await store.size(url)
-        path = store.path(url) if isinstance(store, LocalFiles) else None
     except DataMissing:
         return None
     if image.size is not None and size != image.size and not store.read_only:
         LOG.error("image %s should have %d bytes, store %s has %d", image.id, image.size, store.name, size)
         return None
-    return Bytes(size, store, url, path)
+    return Bytes(size, store, url)

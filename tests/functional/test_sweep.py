@@ -326,7 +326,7 @@ def test_a_store_that_is_away_has_lost_nothing(house: House) -> None:
         with pytest.raises(StoreUnavailable):
             await open_bytes(service, image)
         away.rename(house.folder / "copy")
-        assert (await open_bytes(service, image)).path == house.folder / "copy" / image.id
+        assert (await open_bytes(service, image)).url == copy.url
 
     house.run(work)
 
