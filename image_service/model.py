@@ -13,7 +13,7 @@ from enum import StrEnum
 UUID = r"[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}"
 """The id of an image, to be matched in any case."""
 MAX_NAME = 255
-"""Characters of a name, an owner, a tag, and the name of a property."""
+"""Characters of a name, an owner, a member, a tag, and the name of a property."""
 MAX_INTEGER, MAX_BIG_INTEGER = 2**31 - 1, 2**63 - 1
 """The largest disk and memory that an image can ask for, and the largest of its sizes: what the columns hold."""
 

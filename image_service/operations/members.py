@@ -6,18 +6,16 @@ from contextlib import suppress
 
 from image_service.context import RequestContext
 from image_service.errors import Duplicate, Forbidden, InvalidValue, NotFound
-from image_service.model import Image, Member, MemberStatus, Visibility
+from image_service.model import MAX_NAME, Image, Member, MemberStatus, Visibility
 from image_service.operations import policy, quota
 from image_service.operations.service import Service
 from image_service.registry.interface import ImageQuery, Visible
 
-MAX_MEMBER = 255
-
 
 def check_member_id(member_id: object) -> str:
     """A project: text of 1 to 255 characters; else ``InvalidValue``."""
-    if not isinstance(member_id, str) or not member_id or len(member_id) > MAX_MEMBER or "\0" in member_id:
-        raise InvalidValue(f"A member is the id of a project: text of 1 to {MAX_MEMBER} characters.")
+    if not isinstance(member_id, str) or not member_id or len(member_id) > MAX_NAME or "\0" in member_id:
+        raise InvalidValue(f"A member is the id of a project: text of 1 to {MAX_NAME} characters.")
     return member_id
 
 
