@@ -7,6 +7,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check -qq
 PYTEST := $(BIN)/python -m pytest
+# A few processes, each with servers and databases of its own, and a file of tests in one of them. ARGS="-n 0" makes it one.
+PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
 # What `make run` takes: the port, the image (path or URL), and whether to stay in the background.
 PORT ?= 9292
 IMAGE ?=
@@ -50,7 +52,7 @@ deploy: .venv/.develop ## install the service on this host, or on those of INVEN
 .PHONY: test
 test: .venv/.develop packages ## install what tests need, then lint and run every test
 	@scripts/lint.sh
-	@$(PYTEST) $(ARGS)
+	@$(PYTEST) $(PARALLEL) $(ARGS)
 
 .PHONY: unit
 unit: .venv/.develop ## tests without server processes
