@@ -164,10 +164,16 @@ class _SqliteFile:
         event.listen(engine, "do_connect", self._require_same)
         event.listen(engine, "connect", self._remember)
         event.listen(engine, "checkout", self._require_same)
+        event.listen(engine, "engine_disposed", self._forget)
 
     def _remember(self, *_: object) -> None:
         if self._fd is None:
             self._fd = os.open(self._path, os.O_PATH | os.O_CLOEXEC)
+
+    def _forget(self, *_: object) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
 
     def _require_same(self, *_: object) -> None:
         try:

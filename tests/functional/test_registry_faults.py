@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -251,6 +252,18 @@ def test_many_open_a_new_file_at_once(tmp_path: Path) -> None:
         conf.set_override("connection", f"sqlite:///{tmp_path}/{number}.db", group="database")
         for database in asyncio.run(open_all()):
             database.close()
+
+
+def test_a_closed_database_holds_no_file_open(sqlite_file: Path) -> None:
+    def opened() -> int:
+        files = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+        return files.count(os.path.realpath(sqlite_file))
+
+    database = Database(f"sqlite:///{sqlite_file}")
+    database.read(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
+    assert opened() > 0
+    database.close()
+    assert opened() == 0
 
 
 def test_what_a_thread_logs_has_the_id_of_the_request(caplog: pytest.LogCaptureFixture) -> None:
