@@ -8,16 +8,27 @@ import ipaddress
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 from oslo_config import cfg
 
 from image_service import config
 
-NOT_BUILT = "belongs to a feature that this release does not have"
-OF_OTHER = "is an option of"
+_NOT_BUILT = "belongs to a feature that this release does not have"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An ``error`` keeps the service from starting, makes it unsafe, or is a slip of the pen; a ``warning`` is worth a look."""
+
+    level: Literal["error", "warning"]
+    sentence: str
+
+
+error, warning = partial(Finding, "error"), partial(Finding, "warning")
 
 
 @cache
@@ -35,21 +46,19 @@ def files_of(conf: cfg.ConfigOpts) -> list[str]:
     return [os.path.abspath(name) for name in files if os.path.exists(name)]
 
 
-def unknown_options(conf: cfg.ConfigOpts, program: str) -> list[str]:
-    """A sentence for each option that is written and has no effect."""
+def unknown_options(conf: cfg.ConfigOpts, program: str) -> Iterator[Finding]:
+    """Every option that is written and has no effect; a warning where somebody else knows it."""
     backends = (conf.enabled_backends or {}) if program == "glance-api" else {}
     known = known_names(program) | {backend: {option.dest for option in config.STORE_OPTIONS} for backend in backends}
-    sentences = []
     for file in files_of(conf):
         sections: dict[str, dict[str, Any]] = {}
         cfg.ConfigParser(file, sections).parse()
         for group, names in sections.items():
             for name in (name.strip().replace("-", "_") for name in names):
                 if name not in known.get(group, ()):
-                    sentences.append(f"{file}: [{group}] {name} {_why_without_effect(group, name, known)}")
+                    yield _without_effect(f"{file}: [{group}] {name}", group, name, known)
     if "cach" in (conf.paste_deploy.flavor or ""):
-        sentences.append(f"[paste_deploy] flavor = {conf.paste_deploy.flavor}: there is no cache of images; it {NOT_BUILT}")
-    return sentences
+        yield warning(f"[paste_deploy] flavor = {conf.paste_deploy.flavor}: there is no cache of images; it {_NOT_BUILT}")
 
 
 @cache
@@ -64,19 +73,19 @@ def known_names(program: str) -> dict[str, set[str]]:
     return known
 
 
-def _why_without_effect(group: str, name: str, known: dict[str, set[str]]) -> str:
+def _without_effect(written: str, group: str, name: str, known: dict[str, set[str]]) -> Finding:
     glances = _glances()
     if group in glances["groups"] or name in glances["options"] or name.startswith(tuple(glances["prefixes"])):
-        return f"{NOT_BUILT}; it has no effect"
+        return warning(f"{written} {_NOT_BUILT}; it has no effect")
     for program in config.GROUPS:
         if name in known_names(program).get(group, ()):
-            return f"{OF_OTHER} {program}.conf; it has no effect here"
+            return warning(f"{written} is an option of {program}.conf; it has no effect here")
     # What was probably meant: a name of the same section first, then of any; also this very name.
     for names in (known.get(group, set()), set().union(*known.values())):
         for near in close_to(name, names):
             place = next(other for other in (group, *known) if near in known.get(other, ()))
-            return f"is not an option (did you mean [{place}] {near}?); it has no effect"
-    return "is not an option; it has no effect"
+            return error(f"{written} is not an option (did you mean [{place}] {near}?); it has no effect")
+    return error(f"{written} is not an option; it has no effect")
 
 
 def close_to(word: str, words: Iterable[str]) -> list[str]:

@@ -12,16 +12,14 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from oslo_config import cfg
 
 from image_service import config, config_check, log
 from image_service.api.middleware.authentication import base_flavor, parse_networks
 from image_service.api.middleware.http_basic import parse_identities, parse_passwords
+from image_service.config_check import Finding, error, warning
 from image_service.registry.engine import Database
 from image_service.registry.secret import make_secret, read_secret
 from image_service.store.filesystem import FilesystemStore
@@ -62,37 +60,25 @@ def make_secret_file(args: argparse.Namespace) -> int:
 # ---- what is looked at ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """An ``error`` keeps the service from starting, or makes it unsafe; a ``warning`` is worth a look."""
-
-    level: Literal["error", "warning"]
-    sentence: str
-
-
-_error, _warning = partial(Finding, "error"), partial(Finding, "warning")
-
-
 def findings(conf: cfg.ConfigOpts, program: str) -> Iterator[Finding]:
     """Everything there is to say; of values that are not allowed only that, for nothing can be done with them."""
     if wrong := list(config_check.invalid_values(conf)):
-        yield from map(_error, wrong)
+        yield from map(error, wrong)
         return
-    for sentence in config_check.unknown_options(conf, program):
-        yield _warning(sentence) if config_check.NOT_BUILT in sentence or config_check.OF_OTHER in sentence else _error(sentence)
+    yield from config_check.unknown_options(conf, program)
     checks = [_door(conf), _database(conf), _log(conf), _readers(conf), _who_asks(conf)]
     checks += [_stores(conf), _formats(conf), _api(conf)] if program == "glance-api" else [_secret(conf)]
     for check in checks:
         try:
             yield from check
-        except (cfg.Error, ValueError) as error:  # what the service itself would say when it starts
-            yield _error(str(error))
+        except (cfg.Error, ValueError) as wrong_value:  # what the service itself would say when it starts
+            yield error(str(wrong_value))
 
 
 def _door(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     config_check.require_closed_door(conf)
     if config_check.asks_nobody(conf) and not config_check.is_loopback(conf.bind_host):
-        yield _warning(f"everybody who reaches {conf.bind_host}:{conf.bind_port} is administrator, as you allowed")
+        yield warning(f"everybody who reaches {conf.bind_host}:{conf.bind_port} is administrator, as you allowed")
 
 
 def _database(conf: cfg.ConfigOpts) -> Iterator[Finding]:
@@ -100,31 +86,31 @@ def _database(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     if config.asks_registry(conf):
         if connection:
             unused = "[database] connection is not used with data_api = registry"
-            yield _warning(f"{unused}; take it out, so that this host does not know the password")
+            yield warning(f"{unused}; take it out, so that this host does not know the password")
         yield from _secret(conf)
         return
     if not connection:
-        yield _error("[database] connection is not set: mysql://USER:PASSWORD@HOST/glance, or sqlite:////ABSOLUTE/PATH")
+        yield error("[database] connection is not set: mysql://USER:PASSWORD@HOST/glance, or sqlite:////ABSOLUTE/PATH")
         return
     url = Database(connection, ssl_ca=conf.database.ssl_ca).engine.url
     if url.get_backend_name() == "sqlite":
         yield from _sqlite(Path(url.database or ""))
     elif not url.database:
-        yield _error("[database] connection names no database: write mysql://USER:PASSWORD@HOST/glance")
+        yield error("[database] connection names no database: write mysql://USER:PASSWORD@HOST/glance")
     elif url.password is None:
-        yield _warning("[database] connection has no password")
+        yield warning("[database] connection has no password")
     elif url.host and not config_check.is_loopback(url.host) and not conf.database.ssl_ca:
-        yield _warning(f"[database] ssl_ca is not set: the password goes to {url.host} without TLS")
+        yield warning(f"[database] ssl_ca is not set: the password goes to {url.host} without TLS")
 
 
 def _sqlite(file: Path) -> Iterator[Finding]:
     if not file.is_absolute():
-        yield _error(f"[database] connection: write the whole path, sqlite:///{file.absolute()}; a server has another folder")
+        yield error(f"[database] connection: write the whole path, sqlite:///{file.absolute()}; a server has another folder")
     yield from _writable_folder(file.parent, "[database] connection")
     if file.is_dir():
-        yield _error(f"[database] connection: {file} is a folder: name a file in it")
+        yield error(f"[database] connection: {file} is a folder: name a file in it")
     elif file.exists() and not os.access(file, os.R_OK | os.W_OK):
-        yield _error(f"[database] connection: {file} cannot be written by this user: chown it to the service's")
+        yield error(f"[database] connection: {file} cannot be written by this user: chown it to the service's")
 
 
 def _log(conf: cfg.ConfigOpts) -> Iterator[Finding]:
@@ -132,11 +118,11 @@ def _log(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     if path is None:
         return
     if not os.path.isabs(path):
-        yield _error(f"log_file = {conf.log_file}: give the whole path, or log_dir")
+        yield error(f"log_file = {conf.log_file}: give the whole path, or log_dir")
     elif not os.path.exists(path):
         yield from _writable_folder(Path(path).parent, "log_file")
     elif not os.access(path, os.W_OK):
-        yield _error(f"log_file: {path} cannot be written by {_me()}")
+        yield error(f"log_file: {path} cannot be written by {_me()}")
 
 
 def _readers(conf: cfg.ConfigOpts) -> Iterator[Finding]:
@@ -145,14 +131,14 @@ def _readers(conf: cfg.ConfigOpts) -> Iterator[Finding]:
         lines = Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
         text = "\n".join(line for line in lines if not line.startswith(("#", ";")))
         if os.stat(file).st_mode & stat.S_IROTH and log.redact(text) != text:
-            yield _error(f"{file} holds a password and everybody may read it: chmod 0640 {file}")
+            yield error(f"{file} holds a password and everybody may read it: chmod 0640 {file}")
 
 
 def _who_asks(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     flavor = base_flavor(conf)
     networks = parse_networks(conf.trusted_auth.trusted_addresses)
     if flavor == "trusted-auth" and any(network.prefixlen == 0 for network in networks):
-        yield _error("[trusted_auth] trusted_addresses trusts everybody: list the proxy in front only")
+        yield error("[trusted_auth] trusted_addresses trusts everybody: list the proxy in front only")
     if flavor == "http_basic":
         yield from _users(conf)
 
@@ -166,12 +152,12 @@ def _users(conf: cfg.ConfigOpts) -> Iterator[Finding]:
         try:
             parse(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            yield _warning(f"{option}: {path} is not there yet, and the service does not start without it; {hint}")
-        except (OSError, ValueError) as error:
-            yield _error(f"{option}: {path}: {error}")
+            yield warning(f"{option}: {path} is not there yet, and the service does not start without it; {hint}")
+        except (OSError, ValueError) as unreadable:
+            yield error(f"{option}: {path}: {unreadable}")
         else:
             if os.stat(path).st_mode & (stat.S_IROTH | stat.S_IWOTH):
-                yield _error(f"{option}: everybody may read {path}: chmod 0640 {path}")
+                yield error(f"{option}: everybody may read {path}: chmod 0640 {path}")
 
 
 def _stores(conf: cfg.ConfigOpts) -> Iterator[Finding]:
@@ -185,23 +171,23 @@ def _formats(conf: cfg.ConfigOpts) -> Iterator[Finding]:
         for word in getattr(conf.image_format, option):
             if word not in known:
                 hint = "".join(f" (did you mean {near}?)" for near in config_check.close_to(word, known))
-                yield _warning(f"[image_format] {option}: {word} is none of Glance's formats{hint}")
+                yield warning(f"[image_format] {option}: {word} is none of Glance's formats{hint}")
 
 
 def _api(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     if not (conf.enable_v1_api or conf.enable_v2_api):
-        yield _error("enable_v1_api and enable_v2_api are both off: nothing would be served")
+        yield error("enable_v1_api and enable_v2_api are both off: nothing would be served")
     if conf.public_endpoint and not conf.public_endpoint.startswith(("http://", "https://")):
-        yield _error(f"public_endpoint = {conf.public_endpoint}: write http://HOST:PORT or https://HOST")
+        yield error(f"public_endpoint = {conf.public_endpoint}: write http://HOST:PORT or https://HOST")
     if conf.oslo_middleware.enable_proxy_headers_parsing and not config_check.is_loopback(conf.bind_host):
-        yield _warning("enable_proxy_headers_parsing believes X-Forwarded-* of everybody who reaches bind_host")
+        yield warning("enable_proxy_headers_parsing believes X-Forwarded-* of everybody who reaches bind_host")
     if conf.limit_param_default > conf.api_limit_max:
-        yield _warning(f"limit_param_default = {conf.limit_param_default} is cut to api_limit_max = {conf.api_limit_max}")
+        yield warning(f"limit_param_default = {conf.limit_param_default} is cut to api_limit_max = {conf.api_limit_max}")
     header = conf.api.sendfile_header
     if header and not header.startswith("X-Accel-Redirect:/"):
-        yield _error(f"[api] sendfile_header = {header}: write X-Accel-Redirect:/PREFIX")
+        yield error(f"[api] sendfile_header = {header}: write X-Accel-Redirect:/PREFIX")
     if conf.owner_is_tenant is False:
-        yield _warning("owner_is_tenant = False is gone from Glance: its newer releases refuse it")
+        yield warning("owner_is_tenant = False is gone from Glance: its newer releases refuse it")
 
 
 def _secret(conf: cfg.ConfigOpts) -> Iterator[Finding]:
@@ -209,19 +195,19 @@ def _secret(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     if os.path.exists(path):
         read_secret(path)
     else:
-        yield _warning(f"[registry_link] secret_file: {path} is not there yet; image-manage registry-secret makes it")
+        yield warning(f"[registry_link] secret_file: {path} is not there yet; image-manage registry-secret makes it")
 
 
 def _writable_folder(folder: Path, what: str, *, made: bool = False) -> Iterator[Finding]:
     """An error unless the folder can be written; ``made``: or the service can make it."""
     found = next(place for place in (folder, *folder.parents) if place.exists() or place == place.parent)
     if not found.is_dir():
-        yield _error(f"{what}: {found} is no folder")
+        yield error(f"{what}: {found} is no folder")
     elif not os.access(found, os.W_OK | os.X_OK):
-        yield _error(f"{what}: {found} cannot be written by {_me()}")
+        yield error(f"{what}: {found} cannot be written by {_me()}")
     elif found != folder:
         sentence = f"{what}: {folder} is not there: install -d -o glance -g glance -m 0750 {folder}"
-        yield _warning(sentence) if made else _error(sentence)
+        yield warning(sentence) if made else error(sentence)
 
 
 def _me() -> str:

@@ -32,8 +32,8 @@ def serve(name: str, program: str, make_app: MakeApp, preload: Preload) -> NoRet
         log.setup(conf, name)
         require_valid(conf)
         require_closed_door(conf)
-        for warning in unknown_options(conf, program):
-            LOG.warning("%s", warning)
+        for finding in unknown_options(conf, program):
+            LOG.warning("%s", finding.sentence)
         return conf
 
     run(name, lambda: Master(Application(name, read_conf, make_app, preload)).run())
