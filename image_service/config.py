@@ -196,7 +196,7 @@ HTTP_BASIC_OPTIONS: list[cfg.Opt] = [
 ]
 OSLO_MIDDLEWARE_OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt("http_basic_auth_user_file", default="/etc/glance/htpasswd", help="Users and bcrypt hashes (htpasswd -B)."),
-    cfg.BoolOpt("enable_proxy_headers_parsing", default=False, help="Believe X-Forwarded-Proto, -Host and -For of a proxy."),
+    cfg.BoolOpt("enable_proxy_headers_parsing", default=False, help="Believe a proxy's X-Forwarded-Proto, -Host, -Prefix, -For."),
 ]
 TRUSTED_AUTH_OPTIONS: list[cfg.Opt] = [
     cfg.ListOpt(

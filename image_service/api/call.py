@@ -58,11 +58,13 @@ def endpoint(request: web.Request, conf: cfg.ConfigOpts) -> str:
     """The address of this service as the client wrote it, without a slash at the end."""
     if conf.public_endpoint:
         return str(conf.public_endpoint).rstrip("/")
-    scheme, host = request.scheme, request.host
+    scheme, host, folder = request.scheme, request.host, ""
     if conf.oslo_middleware.enable_proxy_headers_parsing:
         scheme = request.headers.get("X-Forwarded-Proto", scheme)
         host = request.headers.get("X-Forwarded-Host", host)
-    return f"{scheme}://{host}".encode(errors="replace").decode()  # Bytes that are no UTF-8 fit into no answer.
+        folder = request.headers.get("X-Forwarded-Prefix", "").strip("/")
+    # Bytes that are no UTF-8 fit into no answer.
+    return f"{scheme}://{host}/{folder}".rstrip("/").encode(errors="replace").decode()
 
 
 def client_address(request: web.BaseRequest, conf: cfg.ConfigOpts) -> str:

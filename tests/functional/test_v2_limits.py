@@ -191,5 +191,7 @@ def test_the_headers_of_a_proxy_are_believed_where_the_configuration_says_so(unl
     headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "images.example"}
     versions = unlimited.ask("GET", "/versions", headers=headers).json["versions"]
     assert versions[0]["links"][0]["href"] == "https://images.example/v2/"
+    made = unlimited.ask("POST", "/v2/images", {"name": "x"}, headers={**headers, "X-Forwarded-Prefix": "/images/"})
+    assert made.headers["location"] == f"https://images.example/images/v2/images/{made.json['id']}"
     unlimited.ask("GET", "/v2/images", headers={"X-Forwarded-For": "198.51.100.1, 192.0.2.9"})
     eventually(lambda: "client=192.0.2.9" in unlimited.log, "the log says who asked the proxy")
