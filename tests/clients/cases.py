@@ -76,5 +76,6 @@ OTHERS = {
     "ansible/sitecustomize.py",
     "ansible/environment",
     "openstack/accept",
+    "openstacksdk/move",
     "qemu/read",
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.cases import CONFIGURATIONS, FAILURES
-from tests.clients.conftest import HEADERS, Settle
+from tests.clients.conftest import HEADERS, Find, Settle
 from tests.clients.page import blocks
 from tests.clients.sessions import DATA
 
@@ -68,3 +68,21 @@ def test_ansible_without_the_pages_file_says_what_the_page_says(settle: Settle) 
     (workplace.folder / "environment").unlink()
     assert workplace.run("yaml", workplace.text("ansible/play") + "    - openstack.cloud.image_info: {cloud: images}\n") != 0
     assert "module 'openstack' has no attribute 'version'" in workplace.output
+
+
+def test_images_move_from_one_service_to_another(find_service: Find, settle: Settle) -> None:
+    old, workplace = find_service("http_basic"), settle("none")
+    made = old.image(DATA, HEADERS["http_basic"], visibility="community", tags=["x"], hw_disk_bus="scsi", odd='ä "')
+    clouds = blocks()["clouds/http_basic"].at(old.port).replace("images:", "glance:").removeprefix("clouds:\n")
+    workplace.write("clouds.yaml", workplace.text("clouds/none") + clouds)
+    begun = ("id", "name", "visibility", "tags", "owner", "disk_format", "container_format", "hw_disk_bus", "odd")
+    workplace.service.image(**{name: made[name] for name in begun})  # An interrupted run leaves this.
+    later = old.image(b"later", HEADERS["http_basic"])["id"]
+    for _ in range(2):
+        assert workplace.run("python", workplace.text("openstacksdk/move")) == 0, workplace.output
+        assert workplace.service.ask("GET", f"/v2/images/{later}/file").body == b"later"
+    moved = workplace.service.ask("GET", f"/v2/images/{made['id']}").json
+    shown = old.ask("GET", f"/v2/images/{made['id']}", headers=HEADERS["http_basic"]).json
+    assert moved.pop("stores") == "disk"
+    assert {**moved, "created_at": 0, "updated_at": 0} == {**shown, "created_at": 0, "updated_at": 0}
+    assert workplace.service.ask("GET", f"/v2/images/{made['id']}/file").body == DATA
