@@ -169,7 +169,8 @@ def port_of(text: str) -> int:
 
 def check_port(port: int) -> None:
     if running_pid():
-        raise SystemExit("The image service runs already, where var/clouds.yaml says; `make stop` ends it.")
+        address = CLOUDS.read_text().rpartition("endpoint: ")[2].strip()
+        raise SystemExit(f"The image service runs already, on {address}; `make stop` ends it.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
