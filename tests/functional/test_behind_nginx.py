@@ -1,4 +1,4 @@
-"""The bytes sent by nginx (``[api] sendfile_header``): the answer is the one that the service gives itself, whatever is asked."""
+"""Behind nginx: where it sends the bytes (``[api] sendfile_header``) no answer differs; and as docs/configuration.md shows it."""
 
 from __future__ import annotations
 
@@ -50,6 +50,17 @@ ASKED: list[dict[str, str]] = [
     *({name: time} for name in ("If-Modified-Since", "If-Unmodified-Since") for time in TIMES),
     *({"If-Range": time, "Range": "bytes=0-9"} for time in TIMES),
 ]
+# docs/configuration.md has the server.
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+AROUND = """
+daemon off; pid {folder}/pid; error_log stderr; worker_processes 1; user root;
+events {{}}
+http {{
+    access_log off;
+    {temporary}
+    %s
+}}
+"""
 COMPARED = ("content-length", "content-range", "content-type", "etag", "content-md5", "accept-ranges")
 
 
@@ -72,12 +83,12 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
 
 
 @contextlib.contextmanager
-def _nginx(folder: Path, service: Service) -> Iterator[int]:
+def _nginx(folder: Path, service: Service, *, template: str = CONFIGURATION, prefix: str = "") -> Iterator[int]:
     port, log = free_port(), folder / "nginx.log"
     temporary = "".join(f"{kind}_temp_path {folder};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     configuration = folder / "nginx.conf"
     configuration.write_text(
-        CONFIGURATION.format(folder=folder, port=port, api=service.port, images=service.images, temporary=temporary)
+        template.format(folder=folder, port=port, api=service.port, images=service.images, temporary=temporary)
     )
     with log.open("wb") as said:
         process = subprocess.Popen(["/usr/sbin/nginx", "-e", "stderr", "-c", str(configuration)], stderr=said)
@@ -85,7 +96,7 @@ def _nginx(folder: Path, service: Service) -> Iterator[int]:
     def answers() -> bool:
         assert process.poll() is None, log.read_text()
         with contextlib.suppress(OSError):
-            return ask(port, "GET", "/readiness").status == 200
+            return ask(port, "GET", f"{prefix}/readiness").status == 200
         return False
 
     try:
@@ -112,3 +123,25 @@ def test_what_clients_commonly_ask_is_sent_by_nginx(behind: Behind, headers: dic
     answer = behind.service.ask("GET", behind.path, headers={"X-Sendfile-Type": "X-Accel-Redirect", **headers})
     assert (answer.status, answer.body) == (200, b"")
     assert answer.headers["x-accel-redirect"].startswith(f"/internal-images{behind.service.images}/")
+
+
+def test_the_page_shows_how_to_serve_below_a_folder(tmp_path: Path) -> None:
+    page = PAGE.read_text()
+    server = page.partition("```nginx\n")[2].partition("```")[0].replace("{", "{{").replace("}", "}}")
+    server = server.replace("listen 80", "listen 127.0.0.1:{port}").replace("127.0.0.1:9292", "127.0.0.1:{api}")
+    believing = "[oslo_middleware]\nenable_proxy_headers_parsing = true\n"
+    database = migrated(f"sqlite:///{tmp_path}/registry.db")
+    with (
+        running_service(tmp_path, database, sections=believing) as service,
+        _nginx(tmp_path, service, template=AROUND % server, prefix="/images") as port,
+    ):
+        headers = {f"x-image-meta-{name}_format": value for name, value in (("disk", "raw"), ("container", "bare"))}
+        headers |= {"x-image-meta-name": "x", "Content-Type": "application/octet-stream"}
+        data = bytes(2 << 20)
+        made = ask(port, "POST", "/images/v1/images", data, headers)
+        assert made.status == 201, made.text
+        path = f"/images/v1/images/{made.json['image']['id']}"
+        assert made.headers["location"] == f"http://127.0.0.1:{port}{path}"
+        assert ask(port, "GET", path).body == data
+        versions = ask(port, "GET", "/images/versions").json["versions"]
+        assert versions[0]["links"][0]["href"] == f"http://127.0.0.1:{port}/images/v2/"
