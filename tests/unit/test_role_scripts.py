@@ -54,6 +54,28 @@ def test_images_in_the_folder_of_before_are_found(tmp_path: Path, stays: bool, i
     assert (done.returncode, done.stdout) == (0, f"{before}/image\n" if found else ""), done.stderr
 
 
+@pytest.mark.parametrize(
+    ("has", "wanted", "found"),
+    [
+        ("", "mysql glance", ""),
+        ("mysql://glance:word@127.0.0.1:3306/glance", "mysql glance", ""),
+        ("mysql://glance:word@127.0.0.1:3306/glance", "mysql other", "mysql glance: {file}\n"),
+        ("mysql://glance:word@127.0.0.1:3306/glance", "sqlite glance.sqlite", "mysql glance: {file}\n"),
+        ("sqlite:////var/lib/glance/glance.sqlite", "sqlite glance.sqlite", ""),
+        ("sqlite:////var/lib/glance/glance.sqlite", "mysql glance", "sqlite glance.sqlite: {file}\n"),
+    ],
+)
+def test_another_database_is_found(tmp_path: Path, has: str, wanted: str, found: str) -> None:
+    """And its password is not said."""
+    file = tmp_path / "glance-api.conf.d" / "00-database.conf"
+    file.parent.mkdir()
+    if has:
+        file.write_text(f"[database]\nconnection = {has}\n")
+    script = _script("roles/image_api/tasks/preflight.yml", "Look for another database")
+    done = _run(script, CONF=str(tmp_path), STATE=str(tmp_path), WANTED=wanted)
+    assert (done.returncode, done.stdout) == (0, found.format(file=file)), done.stderr
+
+
 def test_a_backup_is_read_without_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may lie on a file system that is mounted read-only."""
     monkeypatch.chdir(tmp_path)
