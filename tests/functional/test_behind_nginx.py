@@ -16,13 +16,17 @@ from tests.functional.service import Answer, Service, ask, running_service
 from tests.functional.test_v2_download import CONDITIONS, DATA, OLD_RANGES, RANGES
 from tests.ports import free_port
 
-# As in the role image_proxy.
 CONFIGURATION = """
 daemon off; pid {folder}/pid; error_log stderr; worker_processes 1; user root;
 events {{}}
 http {{
     access_log off;
     {temporary}
+    %s
+}}
+"""
+# As in the role image_proxy; docs/configuration.md has another.
+SERVER = """
     server {{
         listen 127.0.0.1:{port};
         location / {{
@@ -39,8 +43,8 @@ http {{
             add_header Content-MD5 $upstream_http_content_md5;
         }}
     }}
-}}
 """
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 TIMES = ["Sat, 01 Jan 2000 00:00:00 GMT", "Fri, 01 Jan 2100 00:00:00 GMT"]
 ASKED: list[dict[str, str]] = [
     {},
@@ -50,17 +54,6 @@ ASKED: list[dict[str, str]] = [
     *({name: time} for name in ("If-Modified-Since", "If-Unmodified-Since") for time in TIMES),
     *({"If-Range": time, "Range": "bytes=0-9"} for time in TIMES),
 ]
-# docs/configuration.md has the server.
-PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
-AROUND = """
-daemon off; pid {folder}/pid; error_log stderr; worker_processes 1; user root;
-events {{}}
-http {{
-    access_log off;
-    {temporary}
-    %s
-}}
-"""
 COMPARED = ("content-length", "content-range", "content-type", "etag", "content-md5", "accept-ranges")
 
 
@@ -83,13 +76,12 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
 
 
 @contextlib.contextmanager
-def _nginx(folder: Path, service: Service, *, template: str = CONFIGURATION, prefix: str = "") -> Iterator[int]:
+def _nginx(folder: Path, service: Service, *, server: str = SERVER, prefix: str = "") -> Iterator[int]:
     port, log = free_port(), folder / "nginx.log"
     temporary = "".join(f"{kind}_temp_path {folder};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     configuration = folder / "nginx.conf"
-    configuration.write_text(
-        template.format(folder=folder, port=port, api=service.port, images=service.images, temporary=temporary)
-    )
+    places = {"folder": folder, "port": port, "api": service.port, "images": service.images, "temporary": temporary}
+    configuration.write_text((CONFIGURATION % server).format(**places))
     with log.open("wb") as said:
         process = subprocess.Popen(["/usr/sbin/nginx", "-e", "stderr", "-c", str(configuration)], stderr=said)
 
@@ -133,7 +125,7 @@ def test_the_page_shows_how_to_serve_below_a_folder(tmp_path: Path) -> None:
     database = migrated(f"sqlite:///{tmp_path}/registry.db")
     with (
         running_service(tmp_path, database, sections=believing) as service,
-        _nginx(tmp_path, service, template=AROUND % server, prefix="/images") as port,
+        _nginx(tmp_path, service, server=server, prefix="/images") as port,
     ):
         headers = {f"x-image-meta-{name}_format": value for name, value in (("disk", "raw"), ("container", "bare"))}
         headers |= {"x-image-meta-name": "x", "Content-Type": "application/octet-stream"}
