@@ -109,6 +109,10 @@ def test_the_store_of_2014_is_the_file_store(tmp_path: Path) -> None:
         ("[keystone_authtoken]\nauth_url = http://k", "belongs to a feature that this release does not have"),
         ("[glance_store]\nswift_store_user = x", "belongs to a feature that this release does not have"),
         ("[task]\nwhatever = x", "belongs to a feature that this release does not have"),
+        # As distributions and deployment tools write it.
+        ("[database]\nbackend = sqlalchemy", "belongs to a feature that this release does not have"),
+        ("[database]\ndb_max_retries = -1", "belongs to a feature that this release does not have"),
+        ("[DEFAULT]\nlogging_context_format_string = x", "belongs to a feature that this release does not have"),
     ],
 )
 def test_an_option_without_effect_is_named(tmp_path: Path, text: str, sentence: str) -> None:
