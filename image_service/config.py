@@ -83,7 +83,11 @@ LOG_OPTIONS: list[cfg.Opt] = [
     cfg.BoolOpt("debug", default=False, help="Log at level DEBUG."),
     cfg.BoolOpt("verbose", default=True, help="Old: level INFO is the default. False logs warnings and worse only."),
     cfg.StrOpt("log_file", deprecated_name="logfile", help="File to log to, rotated at will. Default: standard error."),
-    cfg.StrOpt("log_dir", deprecated_name="logdir", help="Folder that a relative log_file is in."),
+    cfg.StrOpt(
+        "log_dir",
+        deprecated_name="logdir",
+        help="Folder that a relative log_file is in. Without log_file it is glance-api.log or glance-registry.log there.",
+    ),
     cfg.BoolOpt("use_stderr", default=False, help="Log to standard error as well when a log_file is given."),
     cfg.BoolOpt("use_syslog", default=False, help="Log to syslog as well."),
     cfg.StrOpt(

@@ -260,9 +260,9 @@ def setup(conf: cfg.ConfigOpts, program: str) -> None:
 
 def log_path(conf: cfg.ConfigOpts) -> str | None:
     """The file to log to, or None."""
-    if not conf.log_file:
+    if not (conf.log_file or conf.log_dir):
         return None
-    return os.path.join(conf.log_dir or "", conf.log_file)
+    return os.path.join(conf.log_dir or "", conf.log_file or f"{conf.prog}.log")
 
 
 def event(logger: str, request: str, fields: Mapping[str, object]) -> None:

@@ -118,7 +118,7 @@ def _log(conf: cfg.ConfigOpts) -> Iterator[Finding]:
     if path is None:
         return
     if not os.path.isabs(path):
-        yield error(f"log_file = {conf.log_file}: give the whole path, or log_dir")
+        yield error(f"log_file = {path}: write the whole path, or that of log_dir")
     elif not os.path.exists(path):
         yield from _writable_folder(Path(path).parent, "log_file")
     elif not os.access(path, os.W_OK):

@@ -33,6 +33,15 @@ def set_up(tmp_path: Path, text: str = "") -> Path:
     return tmp_path / "api.log"
 
 
+@pytest.mark.parametrize("program", ["glance-api", "glance-registry"])
+def test_a_folder_alone_is_enough(tmp_path: Path, program: str) -> None:
+    """As oslo.log has it, and deployment tools write it."""
+    (tmp_path / "a.conf").write_text(f"[DEFAULT]\nlog_dir = {tmp_path}\n")
+    log.setup(config.load(program, [str(tmp_path / "a.conf")], []), program)
+    logging.getLogger("x").warning("said")
+    assert "said" in (tmp_path / f"{program}.log").read_text()
+
+
 @pytest.mark.parametrize(
     "text",
     [
