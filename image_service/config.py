@@ -161,11 +161,30 @@ DATABASE_OPTIONS: list[cfg.Opt] = [
         deprecated_opts=_old("DEFAULT.sql_connection", "database.sql_connection", "DEFAULT.connection"),
         help="URL of the database: mysql://USER:PASSWORD@HOST/glance (PyMySQL is used) or sqlite:////ABSOLUTE/PATH.",
     ),
-    cfg.IntOpt("max_pool_size", default=5, min=1, help="Connections kept open by each worker."),
-    cfg.IntOpt("max_overflow", default=10, min=0, help="Further connections that a worker opens when it needs them."),
+    cfg.IntOpt(
+        "max_pool_size",
+        default=5,
+        min=1,
+        deprecated_opts=_old("DEFAULT.sql_max_pool_size"),
+        help="Connections kept open by each worker.",
+    ),
+    cfg.IntOpt(
+        "max_overflow",
+        default=10,
+        min=0,
+        deprecated_opts=_old("DEFAULT.sql_max_overflow"),
+        help="Further connections that a worker opens when it needs them.",
+    ),
     cfg.IntOpt("pool_timeout", default=30, min=1, help="Seconds to wait for a free connection."),
-    cfg.IntOpt("max_retries", default=10, help="How often the first connection is tried; -1: for ever."),
-    cfg.IntOpt("retry_interval", default=10, min=0, help="Seconds between two tries."),
+    cfg.IntOpt(
+        "max_retries",
+        default=10,
+        deprecated_opts=_old("DEFAULT.sql_max_retries"),
+        help="How often the first connection is tried; -1: for ever.",
+    ),
+    cfg.IntOpt(
+        "retry_interval", default=10, min=0, deprecated_opts=_old("DEFAULT.sql_retry_interval"), help="Seconds between two tries."
+    ),
     cfg.IntOpt(
         "connection_recycle_time",
         default=3600,

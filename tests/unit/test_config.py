@@ -127,6 +127,7 @@ def test_an_option_without_effect_is_named(tmp_path: Path, text: str, sentence: 
     [
         "[DEFAULT]\nsql_connection = sqlite:////x",
         "[database]\nsql_connection = sqlite:////x\nidle_timeout = 3",
+        "[DEFAULT]\nsql_max_pool_size = 3\nsql_max_overflow = 4\nsql_max_retries = 5\nsql_retry_interval = 6",
         "[DEFAULT]\ndefault_store = file\nknown_stores = file",
         "[DEFAULT]\nlogfile = /x\nlogdir = /y",
         "[DEFAULT]\ndisk_formats = raw",
