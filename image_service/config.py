@@ -304,13 +304,16 @@ DEFAULT_PORTS = {"glance-api": 9292, "glance-registry": 9191}
 def load(program: str, files: Sequence[str] | None = None, dirs: Sequence[str] | None = None) -> cfg.ConfigOpts:
     """Read the configuration of ``program``.
 
-    ``files`` and ``dirs`` replace the search (``~/.glance``, ``~``, ``/etc/glance``, ``/etc``). Raises oslo.config's
-    ``cfg.Error`` with a sentence for a file that is missing or a value that is not allowed. A section for each of
-    ``enabled_backends`` is registered.
+    ``files`` and ``dirs`` replace the search (``~/.glance``, ``~``, ``/etc/glance``, ``/etc``). With ``files`` alone each has its
+    own folder beside it (``FILE.d``): who tries something out must not get the database of an installed service, whose folder
+    oslo.config would read. Raises oslo.config's ``cfg.Error`` with a sentence for a file that is missing or a value that is not
+    allowed. A section for each of ``enabled_backends`` is registered.
     """
     conf = cfg.ConfigOpts()
     for group, options in GROUPS[program].items():
         conf.register_opts(options, group=None if group == "DEFAULT" else group)
+    if files is not None and dirs is None:
+        dirs = [folder for folder in (f"{file}.d" for file in files) if os.path.isdir(folder)]
     places = {"default_config_files": files, "default_config_dirs": dirs}
     given: dict[str, Any] = {place: list(map(os.path.abspath, names)) for place, names in places.items() if names is not None}
     for folder in dirs or ():

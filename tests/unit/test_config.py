@@ -154,6 +154,21 @@ def test_further_files_of_the_folder_are_looked_at(tmp_path: Path) -> None:
     assert len(list(unknown_options(conf, "glance-api"))) == 1
 
 
+def test_a_file_that_is_named_has_its_own_folder_and_none_of_an_installed_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else `make run` and tests would work in the database of a service that this host has."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for folder, port in (("home/.glance/glance-api.conf.d", 1), ("my.conf.d", 2)):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.conf").write_text(f"[DEFAULT]\nbind_port = {port}\n")
+    mine, other = (tmp_path / "my.conf", tmp_path / "other.conf")
+    for file in (mine, other):
+        file.write_text("[DEFAULT]\nworkers = 3\n")
+    ports = [config.load("glance-api", files).bind_port for files in (None, [str(mine)], [str(other)])]
+    assert ports == [1, 2, 9292]
+
+
 # ---- the door -------------------------------------------------------------------------------------------------
 
 
