@@ -7,11 +7,14 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from image_service.errors import InvalidValue, NotFound
 from image_service.model import Image, Member, MemberStatus, Status, Visibility, new_id, now
+from image_service.registry.database import DatabaseRegistry
+from image_service.registry.engine import Database
 from image_service.registry.interface import SORT_KEYS, ImageChange, ImageQuery, Registry, SortKey, TimeFilter, Visible
-from tests.functional.registries import add, ids, names, with_registry
+from tests.functional.registries import Place, add, ids, names, with_registry
 
 
 @with_registry
@@ -212,3 +215,21 @@ async def test_a_list_shows_nothing_that_has_left_it(registry: Registry) -> None
         for image in await registry.list_images(ImageQuery(visible=(Visible((Visibility.PUBLIC,)), Visible(owner="p")))):
             assert (image.visibility, image.name, image.tags) == (Visibility.PUBLIC, "open", ["open"])
     await writing
+
+
+@pytest.mark.parametrize("place", ["sqlite", "mariadb"], indirect=True)
+def test_a_page_is_one_statement_whatever_is_on_it(place: Place) -> None:
+    """And the marker another one."""
+
+    async def body() -> None:
+        database, seen = Database(place.url), list[str]()
+        registry = DatabaseRegistry(database)
+        made = await add(registry, 30, properties={"a": "b", "c": "d"}, tags=["t", "u"])
+        event.listen(database.engine, "before_cursor_execute", lambda _c, _cursor, statement, *_: seen.append(statement))
+        for query, images, statements in ((ImageQuery(limit=20), 20, 1), (ImageQuery(marker=made[25]), 25, 2)):
+            seen.clear()
+            assert len(await registry.list_images(query)) == images
+            assert len(seen) == statements, seen
+        await registry.aclose()
+
+    asyncio.run(body())
