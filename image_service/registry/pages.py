@@ -1,9 +1,9 @@
 """Lists of images: what is asked becomes a statement, read from the indexes that fit it.
 
-A page costs the same whatever the table holds, wherever in the list it is. For that it is put together from alternatives, each
-of which is read in order from one index, no further than the limit: a reason to see an image; deleted or not; equal to the
-marker in the first key, beyond it, or null. The union of these short lists is sorted again. Checked with EXPLAIN on 100,000
-images, SQLite 3.40 and MariaDB 10.11.
+A page costs the same whatever the table holds, wherever in the list it is (but for those of :meth:`Page._apart`). For that it
+is put together from alternatives, each of which is read in order from one index, no further than the limit: a reason to see an
+image; deleted or not; equal to the marker in the first key, beyond it, or null. The union of these short lists is sorted again.
+Checked with EXPLAIN on 100,000 images, SQLite 3.40 and MariaDB 10.11.
 
 Who may see what and which filters apply come as data: no rule of the domain is here.
 """
