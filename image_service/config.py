@@ -54,7 +54,7 @@ def _as_in_juno(option: cfg.Opt) -> cfg.Opt:
 SERVER_OPTIONS: list[cfg.Opt] = [
     cfg.HostAddressOpt("bind_host", default="127.0.0.1", help="Address to listen on."),
     cfg.PortOpt("bind_port", help="Port to listen on. Default: 9292 for image-api, 9191 for image-registry."),
-    cfg.IntOpt("backlog", default=4096, min=1, help="Connections that may wait to be accepted."),
+    cfg.IntOpt("backlog", default=4096, min=1, max=(1 << 31) - 1, help="Connections that may wait to be accepted."),
     cfg.IntOpt("workers", min=1, help="Worker processes. Default: the number of CPUs, at most 8."),
     cfg.IntOpt("tcp_keepidle", default=600, min=1, max=32767, help="Seconds of silence before TCP keep-alive probes."),
     cfg.IntOpt("max_header_line", default=16384, min=4096, help="Longest header line, in bytes; a property's value must fit."),

@@ -375,11 +375,13 @@ def _require_plain(*names: str) -> None:
 
 
 def _read_mounts(metadata_file: str | Path | None) -> list[dict[str, object]]:
-    """The entries of ``filesystem_store_metadata_file``. ``ValueError`` or ``OSError`` with a sentence when it is not as it
-    must be."""
+    """The entries of ``filesystem_store_metadata_file``. ``ValueError`` with a sentence when it is not as it must be."""
     if metadata_file is None:
         return []
-    content = json.loads(Path(metadata_file).read_bytes())
+    try:
+        content = json.loads(Path(metadata_file).read_bytes())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"filesystem_store_metadata_file = {metadata_file} cannot be read as JSON: {error}") from error
     entries = content if isinstance(content, list) else [content]
     for entry in entries:
         if not (isinstance(entry, dict) and {"id", "mountpoint"} <= entry.keys()):

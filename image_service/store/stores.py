@@ -142,7 +142,7 @@ def _build(conf: cfg.ConfigOpts, name: str, kind: str) -> Store:
     options = conf[section]
     try:
         store = _file_store(conf, name, options) if kind == "file" else _http_store(conf, name, options)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise cfg.Error(f"[{section}] {error}") from error
     store.description, store.weight = options.store_description, options.weight
     return store
@@ -197,4 +197,7 @@ def _http_store(conf: cfg.ConfigOpts, name: str, options: Any) -> Store:
     inside = not conf.paste_deploy.flavor and not conf.allow_unauthenticated_access
     addresses = AddressFilter(options.http_allowed_networks, options.http_denied_networks, inside=inside)
     ca_file, insecure = options.https_ca_certificates_file, options.https_insecure
-    return HttpStore(name, addresses, ca_file=ca_file, insecure=insecure, retries=conf.http_retries)
+    try:
+        return HttpStore(name, addresses, ca_file=ca_file, insecure=insecure, retries=conf.http_retries)
+    except OSError as error:
+        raise ValueError(f"https_ca_certificates_file = {ca_file} cannot be used: {error}") from error

@@ -281,6 +281,7 @@ def test_a_finding_names_the_fix(tmp_path: Path, good: str, text: str, level: st
         "[DEFAULT]\nworkers = 0",
         "[DEFAULT]\nuser_storage_quota = 5XB",
         "[DEFAULT]\nbind_port = 99999",
+        "[DEFAULT]\nbacklog = 9999999999",
         "[DEFAULT]\nhashing_algorithm = sha51",
         "[DEFAULT]\nhashing_algorithm = shake_128",
         "[DEFAULT]\ndata_api = nowhere",
