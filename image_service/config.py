@@ -326,6 +326,8 @@ def load(program: str, files: Sequence[str] | None = None, dirs: Sequence[str] |
     conf.set_default("bind_port", DEFAULT_PORTS[program])
     conf.set_default("workers", min(os.cpu_count() or 1, 8))
     for name in (conf.enabled_backends or {}) if program == "glance-api" else {}:
+        if name in GROUPS[program]:
+            raise cfg.Error(f"[DEFAULT] enabled_backends = {name}: a store's options stand in [{name}]; give it another name.")
         conf.register_opts(STORE_OPTIONS, group=name)
     return conf
 

@@ -131,11 +131,12 @@ def require_closed_door(conf: cfg.ConfigOpts, addresses: Iterable[Any] | None = 
     hosts = [conf.bind_host]
     if addresses is not None:
         hosts = [str(address[0]) if isinstance(address, tuple) else "localhost" for address in addresses]
+    flavors = "http_basic or trusted-auth" if "http_basic" in conf else "trusted-auth"
     for host in hosts:
         if not is_loopback(host):
             raise cfg.Error(
                 f"[paste_deploy] flavor is empty, so everybody who reaches {host} would be administrator. Set"
-                " flavor to http_basic or trusted-auth, or bind_host to 127.0.0.1, or"
+                f" flavor to {flavors}, or bind_host to 127.0.0.1, or"
                 " allow_unauthenticated_access = True if that is what you want."
             )
 

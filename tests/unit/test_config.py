@@ -198,6 +198,14 @@ def test_strangers_are_kept_out_where_nobody_is_asked(tmp_path: Path, text: str,
         require_closed_door(conf)
 
 
+@pytest.mark.parametrize(
+    ("program", "flavors"), [("glance-api", "http_basic or trusted-auth"), ("glance-registry", "trusted-auth")]
+)
+def test_who_opens_the_door_is_told_the_flavors_of_this_server(tmp_path: Path, program: str, flavors: str) -> None:
+    with pytest.raises(cfg.Error, match=f"Set flavor to {flavors}, or bind_host"):
+        require_closed_door(load(tmp_path, "[DEFAULT]\nbind_host = ::", program))
+
+
 def test_sockets_that_are_open_already_count_by_their_address(tmp_path: Path) -> None:
     conf = load(tmp_path, "[DEFAULT]\nbind_host = 127.0.0.1")
     require_closed_door(conf, [("127.0.0.1", 1), ("::1", 1, 0, 0), "/run/socket"])

@@ -90,6 +90,8 @@ def test_one_store_with_a_name_is_the_default(tmp_path: Path) -> None:
         ("[DEFAULT]\nenabled_backends = a:file, b:file\n[glance_store]\ndefault_backend = c\n", "one of enabled_backends: a, b"),
         ("[DEFAULT]\nenabled_backends = a:rbd\n", "a:rbd must be one of the kinds"),
         ("[DEFAULT]\nenabled_backends = os_glance_x:file\n", "must not start with os_glance_"),
+        ("[DEFAULT]\nenabled_backends = database:file\n", "give it another name"),
+        ("[DEFAULT]\nenabled_backends = glance_store:file\n", "give it another name"),
         ("[glance_store]\nfilesystem_store_datadir = DIR/a\nfilesystem_store_datadirs = DIR/b\n", "only one of"),
         ("[glance_store]\nfilesystem_store_datadirs = DIR/a:1\nfilesystem_store_datadirs = DIR/a/:2\n", "twice"),
         ("[glance_store]\nfilesystem_store_datadirs = DIR/a:high\n", "PATH:PRIORITY"),
