@@ -33,6 +33,11 @@ def require_readable(context: RequestContext, image: Image) -> None:
         raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
 
 
+def has_none(image: Image) -> bool:
+    """Is there nothing to read, and nothing lost?"""
+    return not image.locations and not images.lies_nowhere(image)
+
+
 async def open_bytes(service: Service, image: Image, prefer: Sequence[str] = ()) -> Bytes:
     """Find the bytes of an image: in the stores of ``prefer`` first, then by the stores' weights.
 

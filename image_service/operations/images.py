@@ -135,7 +135,7 @@ NOWHERE = "it has no location, so nobody knows where its bytes are"
 
 def lies_nowhere(image: Image) -> bool:
     """Must it have bytes, and no location says where? An old glance-api may have registered it so."""
-    return bool(image.size) and not image.locations
+    return image.status in lifecycle.READABLE and bool(image.size) and not image.locations
 
 
 async def with_bytes(registry: Registry) -> AsyncIterator[Image]:

@@ -21,6 +21,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from image_service.api import sending
 from image_service.errors import StoreUnavailable
+from image_service.model import Image, Status, new_id
+from image_service.registry.database import DatabaseRegistry
+from image_service.registry.engine import Database
 from image_service.store.filesystem import FilesystemStore
 from tests.functional.running import PATIENCE, eventually
 from tests.functional.service import Service
@@ -233,6 +236,25 @@ def test_lost_data_are_an_error_with_a_message_and_a_line_in_the_log(
     assert "missing from the store" in answer.text
     assert str(service.images) not in answer.text
     eventually(lambda: f"LOST DATA: image {image['id']}" in service.log, "the loss is logged")
+
+
+@pytest.mark.parametrize("path", ["/v1/images/{}", "/v2/images/{}/file"])
+def test_an_image_that_says_it_has_bytes_and_not_where_has_lost_them(service: Service, path: str) -> None:
+    """An old glance-api may have registered it so. One of size 0 has none to lose."""
+    lost, empty = (Image(new_id(), Status.ACTIVE, size=size) for size in (5, 0))
+
+    async def register() -> None:
+        registry = DatabaseRegistry(Database(service.database))
+        for image in (lost, empty):
+            await registry.create_image(image)
+        await registry.aclose()
+
+    asyncio.run(register())
+    answer = service.ask("GET", path.format(lost.id))
+    assert (answer.status, "missing from the store" in answer.text) == (404, True)
+    eventually(lambda: f"LOST DATA: image {lost.id}" in service.log, "the loss is logged")
+    answer = service.ask("GET", path.format(empty.id))
+    assert (answer.status, answer.body) == (204 if "v2" in path else 200, b"")
 
 
 def test_a_file_that_is_cut_during_its_download_is_no_whole_image(embedded: Service) -> None:

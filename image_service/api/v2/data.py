@@ -38,7 +38,7 @@ async def download(call: Call) -> web.StreamResponse:
     request = call.request
     image = await call.image()
     downloads.require_readable(call.context, image)
-    if not image.locations:
+    if downloads.has_none(image):
         return web.Response(status=204)
     data = await downloads.open_bytes(call.service, image, prefer=_preferred(call))
     headers = {"Accept-Ranges": "bytes"}
