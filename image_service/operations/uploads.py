@@ -133,7 +133,7 @@ async def _end(service: Service, image: Image, lease: UploadLease, received: Rec
         "status": Status.ACTIVE,
         "size": received.size,
         "checksum": received.checksum,
-        "os_hash_algo": service.conf.hashing_algorithm,
+        "os_hash_algo": service.conf.hashing_algorithm.lower(),
         "os_hash_value": received.hash_value,
         "virtual_size": images.virtual_size(image, received.size),
     }

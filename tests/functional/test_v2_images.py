@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import running
 from tests.functional.service import Service
 from tests.functional.v2 import TIME, UUID, V21, patch, show
 
@@ -58,6 +59,16 @@ def test_an_active_image_tells_size_and_hashes_of_its_data(service: Service) -> 
     assert image["checksum"] == hashlib.md5(b"hello", usedforsecurity=False).hexdigest()
     assert (image["os_hash_algo"], image["os_hash_value"]) == ("sha512", hashlib.sha512(b"hello").hexdigest())
     assert not {"locations", "direct_url", "stores"} & set(image)
+
+
+def test_the_other_hash_is_an_option(
+    request: pytest.FixtureRequest, services: dict[tuple[str, str], Service], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Clients and filters look for its name as hashlib writes it, however the configuration does."""
+    service = running("sqlite", "sha256", request, services, tmp_path_factory, "hashing_algorithm = SHA256")
+    image = service.image(b"hello")
+    assert (image["os_hash_algo"], image["os_hash_value"]) == ("sha256", hashlib.sha256(b"hello").hexdigest())
+    assert [found["id"] for found in service.ask("GET", "/v2/images?os_hash_algo=sha256").json["images"]] == [image["id"]]
 
 
 def test_properties_stand_at_top_level_before_the_attributes(service: Service) -> None:
