@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from tests.conftest import running
-from tests.disks import small_disk
 from tests.functional.service import Service
 from tests.functional.v1 import DATA, RAW, Web, files_of, head, listed, make, post, put, state, status_becomes, unique, web_server
 
@@ -206,16 +205,6 @@ def test_a_page_has_a_default_and_a_greatest_length(small: Service, limit: str, 
 
 
 # -- a disk that is full, or does not take anything ------------------------------------------------------------------------
-
-
-@pytest.fixture
-def full_soon(
-    request: pytest.FixtureRequest, services: dict[tuple[str, str], Service], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Service]:
-    """A service whose store has room for 1 MiB, of which 4 more are kept free."""
-    service = running("sqlite", "small-disk", request, services, tmp_path_factory)
-    with small_disk(service.images, 5):
-        yield service
 
 
 @pytest.mark.parametrize("chunked", [False, True])

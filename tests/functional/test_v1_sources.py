@@ -264,9 +264,9 @@ def test_the_stores_own_files_cannot_be_copied(service: Service) -> None:
     assert state(service, image["id"]) == "queued"
 
 
-def test_a_location_whose_server_has_gone_is_a_404_and_not_an_empty_image(service: Service) -> None:
+@pytest.mark.parametrize("path", ["/v1/images/{}", "/v2/images/{}/file"])
+def test_a_location_whose_server_has_gone_is_a_503_and_not_an_empty_image(service: Service, path: str) -> None:
     with web_server() as web:
         image = make(service, location=web.url("/data"), **RAW)
-    answer = service.ask("GET", f"/v1/images/{image['id']}")
-    assert answer.status == 503
+    assert service.ask("GET", path.format(image["id"])).status == 503
     assert state(service, image["id"]) == "active"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -176,6 +177,33 @@ def test_the_quota_is_the_owners_whoever_sends_the_data(limited: Service) -> Non
     limited.image(b"x" * 100, who)
     image = limited.image(headers=who)
     _refused(upload(limited, image["id"], b"x" * 51, ADMIN), "150")
+
+
+# -- a disk that is full, or does not take anything ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_full_disk_is_a_413_and_the_image_can_be_tried_again(full_soon: Service, chunked: bool) -> None:
+    image, data = full_soon.image(), b"x" * (2 << 20)
+    _refused(upload(full_soon, image["id"], iter([data]) if chunked else data), "")
+    assert (show(full_soon, image["id"])["status"], download(full_soon, image["id"]).status) == ("queued", 204)
+    assert not [path for path in full_soon.images.rglob("*") if image["id"] in path.name]
+    assert upload(full_soon, image["id"], b"x" * 100_000).status == 204
+
+
+def test_a_store_that_refuses_is_a_503_for_data_and_a_403_for_a_delete(full_soon: Service) -> None:
+    queued, active = full_soon.image(), full_soon.image(b"data")
+    subprocess.run(["mount", "-o", "remount,ro", str(full_soon.images)], check=True)
+    assert upload(full_soon, queued["id"], b"data").status == 503
+    assert show(full_soon, queued["id"])["status"] == "queued"
+    for path in ("/v1/images", "/v2/images"):
+        assert full_soon.ask("DELETE", f"{path}/{active['id']}").status == 403
+    found = show(full_soon, active["id"])
+    assert {**found, "updated_at": ""} == {**active, "updated_at": ""}
+    assert download(full_soon, active["id"]).body == b"data"
+    subprocess.run(["mount", "-o", "remount,rw", str(full_soon.images)], check=True)
+    assert upload(full_soon, queued["id"], b"data").status == 204
+    assert full_soon.ask("DELETE", f"/v2/images/{active['id']}").status == 204
 
 
 def test_negative_quotas_are_none(unlimited: Service) -> None:
