@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import socket
 import uuid
 from typing import Any
@@ -106,6 +108,17 @@ NOBODY: list[Headers] = [
 )
 def test_without_a_confirmed_identity_it_is_a_401(fronted: Service, headers: Headers, method: str, path: str) -> None:
     assert fronted.ask(method, "/v1/" + path.format(id=uuid.uuid4()), headers=headers).status == 401
+
+
+@pytest.mark.parametrize("more", [{}, {"X-Forwarded-For": "127.0.0.1"}])
+def test_the_headers_are_believed_from_listed_addresses_only(fronted: Service, more: Headers) -> None:
+    for address, status in (("127.0.0.1", 200), ("127.0.0.2", 401)):
+        connection = http.client.HTTPConnection("127.0.0.1", fronted.port, PATIENCE, source_address=(address, 0))
+        with contextlib.closing(connection):
+            for path in ("/v1/images", "/v2/images"):
+                connection.request("GET", path, headers={**ADMIN, **more})
+                answer = connection.getresponse()
+                assert (bool(answer.read()), answer.status) == (True, status)
 
 
 # identity, wanted owner of a new image, and whether he is administrator

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import running
 from tests.functional.running import eventually
 from tests.functional.service import OCTET_STREAM, Service
-from tests.functional.v2 import ADMIN, READER, ROLELESS, SERVICE, V21, A, B, download, person, show
+from tests.functional.v2 import ADMIN, READER, ROLELESS, SERVICE, V21, A, B, download, person, show, upload
 
 TAGS = ["word", "two words", "a/b", "a?b#c", "a,b", "100%", "ümläut ☃", ".", "..", "T" * 255, "+", "a&b=c", "two\nlines"]
 
@@ -165,6 +165,12 @@ def test_roles_decide(trusting: Service, name: str, who: dict[str, str], statuse
         _act(trusting, image["id"], "deactivate", who),
     )
     assert found == statuses
+
+
+def test_a_reader_sends_no_data(trusting: Service) -> None:
+    image = trusting.image(headers=A)
+    assert upload(trusting, image["id"], b"data", READER).status == 403
+    assert show(trusting, image["id"], A)["status"] == "queued"
 
 
 # attributes: what A and an administrator are told when they make it, and when they change an image to it

@@ -169,7 +169,7 @@ ALLOWED = [
 ]
 
 
-@pytest.mark.parametrize("method", ["HEAD", "GET", "POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("method", ["HEAD", "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 @pytest.mark.parametrize(("path", "allowed"), ALLOWED)
 def test_a_wrong_method_is_told_the_right_ones(embedded: Service, path: str, allowed: str, method: str) -> None:
     answer = embedded.ask(method, path.replace("{id}", NOBODY))
@@ -177,6 +177,12 @@ def test_a_wrong_method_is_told_the_right_ones(embedded: Service, path: str, all
         assert answer.status != 405
     else:
         assert (answer.status, set(answer.headers["allow"].split(", "))) == (405, set(allowed.split(", ")))
+
+
+@pytest.mark.parametrize("path", ["/", "/versions"])
+def test_the_versions_have_an_empty_answer_to_options(embedded: Service, path: str) -> None:
+    answer = embedded.ask("OPTIONS", path)
+    assert (answer.status, answer.body, answer.headers["allow"]) == (204, b"", "GET")
 
 
 NOTHING_THERE = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -215,7 +216,8 @@ def test_the_schema_of_an_image_is_complete(embedded: Service) -> None:
     assert {name for name, value in properties.items() if value.get("readOnly")} == READ_ONLY
     assert {name for name, value in properties.items() if value.get("is_base") is False} == CUSTOM
     assert schema["additionalProperties"] == {"type": "string"}
-    assert [link["rel"] for link in schema["links"]] == ["self", "enclosure", "describedby"]
+    links = {"self": "{self}", "enclosure": "{file}", "describedby": "{schema}"}
+    assert {link["rel"]: link["href"] for link in schema["links"]} == links
     assert properties["status"]["enum"] == [
         "queued", "saving", "active", "killed", "deleted", "uploading", "importing", "pending_delete", "deactivated",
     ]  # fmt: skip
@@ -223,7 +225,10 @@ def test_the_schema_of_an_image_is_complete(embedded: Service) -> None:
     disk = [None, "ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop"]
     assert properties["disk_format"]["enum"] == disk
     assert properties["container_format"]["enum"] == [None, "ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed"]
-    assert properties["kernel_id"]["type"] == ["null", "string"]
+    for name in ("kernel_id", "ramdisk_id"):
+        assert properties[name]["type"] == ["null", "string"]
+        assert re.fullmatch(properties[name]["pattern"], new_id())
+        assert not re.match(properties[name]["pattern"], "no uuid")
     assert properties["cinder_encryption_key_deletion_policy"]["enum"] == ["on_image_deletion", "do_not_delete"]
 
 
@@ -235,15 +240,15 @@ def test_every_image_is_as_its_schema_says(embedded: Service) -> None:
 @pytest.mark.parametrize(
     ("name", "properties", "links"),
     [
-        ("images", {"images", "first", "next", "schema"}, ["first", "next", "describedby"]),
-        ("members", {"members", "schema"}, ["describedby"]),
-        ("tasks", {"tasks", "schema"}, ["describedby"]),
+        ("images", {"images", "first", "next", "schema"}, {"first": "{first}", "next": "{next}", "describedby": "{schema}"}),
+        ("members", {"members", "schema"}, {"describedby": "{schema}"}),
+        ("tasks", {"tasks", "schema"}, {"describedby": "{schema}"}),
     ],
 )
-def test_a_collection_holds_its_items_schema(embedded: Service, name: str, properties: set[str], links: list[str]) -> None:
+def test_a_collection_holds_its_items_schema(embedded: Service, name: str, properties: set[str], links: dict[str, str]) -> None:
     schema = _schema(embedded, name)
     assert set(schema["properties"]) == properties
-    assert [link["rel"] for link in schema["links"]] == links
+    assert {link["rel"]: link["href"] for link in schema["links"]} == links
     item = schema["properties"][name]
     assert (item["type"], item["items"]["name"]) == ("array", name.removesuffix("s"))
 

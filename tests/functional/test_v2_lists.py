@@ -105,6 +105,7 @@ FILTERS: list[tuple[list[tuple[str, str]], list[str]]] = [
     ([("protected", "false")], ["ümläut ☃", 'with "quotes"', "with, comma", "beta", "alpha"]),
     ([("os_hidden", "true")], ["hidden"]),
     ([("os_hidden", "false")], SEEN),
+    ([("os_hidden", "True")], ["hidden"]),  # unlike protected
     ([("name", "hidden")], []),
     # Who sees it.
     ([("visibility", "public")], ["beta"]),
