@@ -37,7 +37,7 @@ _PLAIN_RANGE = re.compile(r"bytes=\d{1,18}-\d{0,18}", re.ASCII)
 async def send(call: Call, data: Bytes, headers: dict[str, str], part: range | None = None) -> web.StreamResponse:
     """Send all bytes, or ``part`` of them as a 206; of ``HEAD`` the headers alone."""
     name, _, prefix = call.conf.api.sendfile_header.partition(":")
-    if name and isinstance(data.store, LocalFiles) and _proxy_answers_alike(call.request, part):
+    if name and isinstance(data.store, LocalFiles) and _proxy_answers_alike(call, part):
         location = {name: prefix + quote(str(data.store.path(data.url)))}
         return web.Response(headers=headers | location, content_type="application/octet-stream")
     offset, length = (part.start, len(part)) if part else (0, data.size)
@@ -66,10 +66,11 @@ async def send(call: Call, data: Bytes, headers: dict[str, str], part: range | N
     return response
 
 
-def _proxy_answers_alike(request: web.BaseRequest, part: range | None) -> bool:
-    """Does the proxy want to send files itself, and will it send what we would?"""
-    headers = request.headers
-    if request.method != "GET" or "X-Sendfile-Type" not in headers or any(name in headers for name in _OURS_TO_JUDGE):
+def _proxy_answers_alike(call: Call, part: range | None) -> bool:
+    """Does the proxy want to send files itself, and what we would send? Metadata in headers (API v1) it leaves out."""
+    headers = call.request.headers
+    unlike = call.v1 or call.request.method != "GET" or any(name in headers for name in _OURS_TO_JUDGE)
+    if unlike or "X-Sendfile-Type" not in headers:
         return False
     wanted = headers.get("Range")
     return wanted is None or (part is not None and _PLAIN_RANGE.fullmatch(wanted) is not None)

@@ -110,6 +110,15 @@ def test_a_client_cannot_tell_who_sends_the_bytes(behind: Behind, method: str, h
     assert _seen(ask(behind.port, method, behind.path, headers=headers)) == _seen(directly)
 
 
+def test_by_v1_the_metadata_come_with_the_bytes(behind: Behind) -> None:
+    """nginx keeps only a few of an answer's headers when it sends a file."""
+    path = behind.path.replace("v2", "v1").removesuffix("/file")
+    direct, found = (ask(port, "GET", path) for port in (behind.service.port, behind.port))
+    told = {name: value for name, value in direct.headers.items() if name.startswith(("x-image-meta-", "etag"))}
+    assert "x-image-meta-checksum" in told
+    assert (found.status, found.body, {name: found.headers.get(name) for name in told}) == (200, DATA, told)
+
+
 @pytest.mark.parametrize("headers", [{}, {"Range": "bytes=10-"}, {"Range": "bytes=0-9"}], ids=str)
 def test_what_clients_commonly_ask_is_sent_by_nginx(behind: Behind, headers: dict[str, str]) -> None:
     answer = behind.service.ask("GET", behind.path, headers={"X-Sendfile-Type": "X-Accel-Redirect", **headers})
