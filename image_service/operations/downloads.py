@@ -1,4 +1,4 @@
-"""Bytes out of a store: which location, may they, is it there."""
+"""Bytes out of a store: which location, is it there."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from image_service.context import RequestContext
-from image_service.errors import DataMissing, Forbidden, NotFound, StoreUnavailable
-from image_service.model import Image, Location, Status
-from image_service.operations import images, lifecycle, policy
+from image_service.errors import DataMissing, NotFound, StoreUnavailable
+from image_service.model import Image, Location
+from image_service.operations import images, lifecycle
 from image_service.operations.service import Service
 from image_service.store.interface import Store
 
@@ -23,14 +22,6 @@ class Bytes:
     size: int
     store: Store
     url: str
-
-
-def require_readable(context: RequestContext, image: Image) -> None:
-    """``Forbidden`` for readers without another role, and for a deactivated image unless an administrator asks."""
-    if not context.read_only:
-        policy.require_writer(context)
-    if image.status is Status.DEACTIVATED and not context.is_admin:
-        raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
 
 
 def has_none(image: Image) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from image_service.context import RequestContext
-from image_service.errors import Duplicate, Forbidden, InvalidValue, NotFound
+from image_service.errors import Duplicate, InvalidValue, NotFound
 from image_service.model import MAX_NAME, Image, Member, MemberStatus, Visibility
 from image_service.operations import policy, quota
 from image_service.operations.service import Service
@@ -20,12 +20,9 @@ def check_member_id(member_id: object) -> str:
 
 
 async def listing(service: Service, context: RequestContext, image: Image) -> list[Member]:
-    """Members that the asker may see: all for the owner and an administrator, else only himself."""
-    return [member for member in await service.registry.list_members(image.id) if _may_know(context, image, member.member_id)]
-
-
-def _may_know(context: RequestContext, image: Image, member_id: str) -> bool:
-    return context.is_admin or policy.owns(context, image) or context.project == member_id
+    """Members that the asker may see."""
+    found = await service.registry.list_members(image.id)
+    return [member for member in found if policy.may_know_member(context, image, member.member_id)]
 
 
 # -- API v2 --
@@ -39,7 +36,7 @@ async def listing_v2(service: Service, context: RequestContext, image: Image) ->
 
 async def show_v2(service: Service, context: RequestContext, image: Image, member_id: str) -> Member:
     """One member; ``NotFound`` when there is none that the asker may see."""
-    if image.visibility is Visibility.SHARED and _may_know(context, image, member_id):
+    if image.visibility is Visibility.SHARED and policy.may_know_member(context, image, member_id):
         member = await service.registry.get_member(image.id, member_id)
         if member is not None:
             return member
@@ -61,9 +58,7 @@ async def answer_v2(service: Service, context: RequestContext, image: Image, mem
     """What the member itself says (or an administrator for it): accepted, rejected, pending. The owner may not."""
     policy.require_shared(image)
     await show_v2(service, context, image, member_id)
-    policy.require_writer(context)
-    if policy.owns(context, image) and not context.is_admin:
-        raise Forbidden("Only the member itself may accept or reject an image.")
+    policy.require_answer(context, image)
     if not isinstance(status, str) or status not in list(MemberStatus):
         raise InvalidValue(f"The status of a member is one of {', '.join(MemberStatus)}.")
     return await service.registry.update_member(image.id, member_id, status=MemberStatus(status))
@@ -71,7 +66,7 @@ async def answer_v2(service: Service, context: RequestContext, image: Image, mem
 
 async def remove_v2(service: Service, context: RequestContext, image: Image, member_id: str) -> None:
     """Stop sharing with a project. ``Forbidden`` unless owner or administrator, ``NotFound``."""
-    if image.visibility is Visibility.SHARED and not _may_know(context, image, member_id):
+    if image.visibility is Visibility.SHARED and not policy.may_know_member(context, image, member_id):
         raise _no_member(image, member_id)
     policy.require_sharing(context, image)
     await service.registry.delete_member(image.id, member_id)
@@ -97,19 +92,15 @@ async def replace_v1(service: Service, context: RequestContext, image: Image, me
     """Make these the only members: id -> can_share (None: as in :func:`put_v1`). Those that the asker may not know stay."""
     await policy.require_sharing_v1(context, image, service.registry)
     old = {member.member_id: member.can_share for member in await service.registry.list_members(image.id)}
-    new = {name: can_share for name, can_share in old.items() if not _may_know(context, image, name)}
+    new = {name: can_share for name, can_share in old.items() if not policy.may_know_member(context, image, name)}
     new |= {name: old.get(name, False) if can_share is None else can_share for name, can_share in members.items()}
     quota.check_count(service.conf, "members", len(new))
     await service.registry.replace_members(image.id, [Member(image.id, name, can_share) for name, can_share in new.items()])
 
 
 async def remove_v1(service: Service, context: RequestContext, image: Image, member_id: str) -> None:
-    """Remove a member; a member may remove itself, and nobody else. ``NotFound`` when it is none that the asker may know."""
-    policy.require_writer(context)
-    if context.project != member_id:
-        await policy.require_sharing_v1(context, image, service.registry)
-    if not _may_know(context, image, member_id):
-        raise NotFound("Membership could not be found.")
+    """Remove a member, or leave (:func:`policy.require_unsharing_v1`); ``NotFound`` when it is none."""
+    await policy.require_unsharing_v1(context, image, member_id, service.registry)
     await service.registry.delete_member(image.id, member_id)
 
 

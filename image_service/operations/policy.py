@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from image_service.context import RequestContext
 from image_service.errors import Forbidden, InvalidValue, NotAuthenticated, NotFound
-from image_service.model import Image, MemberStatus, Visibility
+from image_service.model import Image, MemberStatus, Status, Visibility
 from image_service.registry.interface import Registry, Visible
 
 EVERYONE_READS = (Visibility.PUBLIC, Visibility.COMMUNITY)
@@ -78,6 +79,20 @@ def require_admin(context: RequestContext, what: str) -> None:
         raise Forbidden(f"Only an administrator may {what}.")
 
 
+def require_readable(context: RequestContext, image: Image) -> None:
+    """Raise ``Forbidden`` for readers without another role, and for a deactivated image unless an administrator asks."""
+    if not context.read_only:
+        require_writer(context)
+    if image.status is Status.DEACTIVATED and not context.is_admin:
+        raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
+
+
+def require_store_details(context: RequestContext) -> None:
+    """Raise ``Forbidden`` unless an administrator or a service asks."""
+    if not context.is_admin and "service" not in context.roles:
+        raise Forbidden("Only an administrator or a service may see the details of stores.")
+
+
 def require_own_files(context: RequestContext, image_id: str | None, urls: Iterable[str]) -> None:
     """Raise ``Forbidden`` unless files that the asker gives to an image (registry API v1) have its name, as those of a file
     store have: another's file would be read, and deleted, with it.
@@ -97,6 +112,12 @@ def require_owner(context: RequestContext, owner: str | None) -> None:
     """Raise ``Forbidden`` unless the asker may make ``owner`` the owner of an image."""
     if not context.is_admin and owner != context.project:
         raise Forbidden("Only an administrator may give an image to another owner.")
+
+
+def ignore_owner(context: RequestContext, said: dict[str, Any]) -> None:
+    """API v1 and registry: an owner that is said by who is no administrator is as if he had said none."""
+    if not context.is_admin:
+        said.pop("owner", None)
 
 
 # -- lists --
@@ -176,6 +197,18 @@ def require_sharing(context: RequestContext, image: Image) -> None:
     require_change(context, image)
 
 
+def require_answer(context: RequestContext, image: Image) -> None:
+    """API v2: raise ``Forbidden`` for the owner, who cannot accept for a member; an administrator can."""
+    require_writer(context)
+    if owns(context, image) and not context.is_admin:
+        raise Forbidden("Only the member itself may accept or reject an image.")
+
+
+def may_know_member(context: RequestContext, image: Image, member_id: str) -> bool:
+    """All members for the owner and an administrator, else only himself."""
+    return context.is_admin or owns(context, image) or context.project == member_id
+
+
 async def require_sharing_v1(context: RequestContext, image: Image, registry: Registry) -> None:
     """API v1 and registry: the owner, an administrator and a member with ``can_share`` may share; others get 404 (A.11)."""
     if context.is_admin:
@@ -188,3 +221,12 @@ async def require_sharing_v1(context: RequestContext, image: Image, registry: Re
     member = await registry.get_member(image.id, context.project)
     if member is None or not member.can_share:
         raise NotFound("No permission to share that image.")
+
+
+async def require_unsharing_v1(context: RequestContext, image: Image, member_id: str, registry: Registry) -> None:
+    """API v1 and registry: a member may leave; who may share may remove those whom he may know (``NotFound``)."""
+    require_writer(context)
+    if context.project != member_id:
+        await require_sharing_v1(context, image, registry)
+    if not may_know_member(context, image, member_id):
+        raise NotFound("Membership could not be found.")

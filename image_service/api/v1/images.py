@@ -18,9 +18,9 @@ from image_service.api.v1 import headers, sources
 from image_service.api.v1.headers import Metadata
 from image_service.errors import Conflict, Forbidden, InvalidValue, NotFound
 from image_service.model import Image, Status, Visibility
-from image_service.operations import downloads, images, lifecycle
+from image_service.operations import downloads, images, lifecycle, policy
 
-_SET_BY_CLIENT = ("name", "disk_format", "container_format", "min_ram", "min_disk", "protected", "size", "checksum")
+_SET_BY_CLIENT = ("name", "disk_format", "container_format", "min_ram", "min_disk", "protected", "size", "checksum", "owner")
 
 
 async def head(call: Call) -> web.Response:
@@ -35,7 +35,7 @@ async def show(call: Call) -> web.StreamResponse:
     image = await call.image()
     if image.status not in lifecycle.READABLE:
         raise NotFound(f"Image {image.id} is not active")
-    downloads.require_readable(call.context, image)
+    policy.require_readable(call.context, image)
     answer = headers.answer_headers(image)
     if downloads.has_none(image):
         return web.Response(headers=answer, content_type="application/octet-stream")
@@ -95,13 +95,12 @@ def _new_image(call: Call, metadata: Metadata) -> Image:
 def _with(call: Call, image: Image, metadata: Metadata) -> Image:
     """``image`` with the metadata of a request; who is no administrator cannot give it away."""
     fields = metadata.fields
+    policy.ignore_owner(call.context, fields)
     said: dict[str, Any] = {name: fields[name] for name in _SET_BY_CLIENT if name in fields}
     if fields.get("is_public"):
         said["visibility"] = Visibility.PUBLIC
     elif "is_public" in fields and image.visibility is Visibility.PUBLIC:
         said["visibility"] = Visibility.SHARED
-    if call.context.is_admin and "owner" in fields:
-        said["owner"] = fields["owner"]
     changed = replace(image, **said, properties=image.properties | metadata.properties)
     images.check_amazon_formats(changed)
     return changed

@@ -11,7 +11,7 @@ from image_service.api.receiving import media_type, stream
 from image_service.api.v2.discovery import named_stores
 from image_service.errors import Conflict, InvalidValue, UnsupportedMediaType
 from image_service.model import UploadKind
-from image_service.operations import downloads, images, uploads
+from image_service.operations import downloads, images, policy, uploads
 from image_service.transfer.ranges import parse_content_range, parse_range
 
 
@@ -37,7 +37,7 @@ async def download(call: Call) -> web.StreamResponse:
     """``GET``: all data, or one range of it; 204 while there is none. ``HEAD`` (ours, for qemu): how many there are."""
     request = call.request
     image = await call.image()
-    downloads.require_readable(call.context, image)
+    policy.require_readable(call.context, image)
     if downloads.has_none(image):
         return web.Response(status=204)
     data = await downloads.open_bytes(call.service, image, prefer=_preferred(call))

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from image_service.api.call import Call, json_answer
 from image_service.errors import Forbidden, NotFound
+from image_service.operations import policy
 from image_service.store.interface import Store
 
 
@@ -23,8 +24,7 @@ async def stores(call: Call) -> web.Response:
 
 async def stores_detail(call: Call) -> web.Response:
     """``GET /v2/info/stores/detail``: for administrators and services."""
-    if not call.context.is_admin and "service" not in call.context.roles:
-        raise Forbidden("Only an administrator or a service may see the details of stores.")
+    policy.require_store_details(call.context)
     shown = [
         _store(call, store) | {"type": store.kind, "weight": store.weight, "properties": store.details()}
         for store in named_stores(call)

@@ -44,9 +44,8 @@ async def create(call: Call) -> web.Response:
     image_id, said = form.read(await read_json(call.request, LARGEST_BODY))
     policy.require_writer(call.context)
     policy.require_own_files(call.context, image_id, [location.url for location in said.locations or ()])
-    if not call.context.is_admin or "owner" not in said.values:
-        said.values["owner"] = call.context.project
-    fields: dict[str, Any] = {"status": Status.ACTIVE, **said.values}
+    policy.ignore_owner(call.context, said.values)
+    fields: dict[str, Any] = {"status": Status.ACTIVE, "owner": call.context.project, **said.values}
     image = Image(image_id or new_id(), properties=said.set_properties, locations=said.locations or [], **fields)
     return _answer(await call.registry.create_image(image))
 
@@ -60,8 +59,7 @@ async def update(call: Call) -> web.Response:
     image = await _mine(call)
     change.purge_properties = call.request.headers.get("X-Glance-Registry-Purge-Props") == "true"
     policy.require_own_files(call.context, image.id, [location.url for location in change.locations or ()])
-    if not call.context.is_admin:
-        change.values.pop("owner", None)
+    policy.ignore_owner(call.context, change.values)
     if change.values.get("visibility") is Visibility.SHARED and image.visibility is not Visibility.PUBLIC:
         del change.values["visibility"]  # Not public takes back public, and says nothing to the others.
     try:
