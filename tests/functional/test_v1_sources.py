@@ -204,6 +204,14 @@ def test_bytes_that_are_not_there_are_a_404_that_leaves_nothing(embedded: Servic
     _nothing_is_left(embedded, image_id)
 
 
+@pytest.mark.parametrize("source", ["location", "copy_from"])
+def test_bytes_of_unknown_number_are_a_400_that_leaves_nothing(embedded: Service, web: Web, source: str) -> None:
+    image_id = str(uuid.uuid4())
+    answer = _ask(embedded, source, web.url("/no-length"), image_id)
+    assert (answer.status, "does not say how many bytes" in answer.text) == (400, True)
+    _nothing_is_left(embedded, image_id)
+
+
 def test_a_size_that_the_location_does_not_have_is_a_409_that_leaves_nothing(service: Service, web: Web) -> None:
     image_id = str(uuid.uuid4())
     assert post(service, id=image_id, location=web.url("/data"), size=63, **RAW).status == 409

@@ -100,8 +100,8 @@ def identity(project: str, *roles: str, user: str = "u") -> dict[str, str]:
 
 @dataclass
 class Web:
-    """A web server on loopback: ``/data`` has :data:`DATA`, ``/cut`` breaks off, ``/short`` does without a sign, ``/wait`` sends
-    when ``go`` is set.
+    """A web server on loopback: ``/data`` has :data:`DATA`, ``/cut`` breaks off, ``/short`` does without a sign, ``/no-length``
+    does not say how long it is, ``/wait`` sends when ``go`` is set.
     """
 
     port: int
@@ -131,9 +131,9 @@ def web_server() -> Iterator[Web]:
 def _handler(go: threading.Event) -> type[http.server.BaseHTTPRequestHandler]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
-            found = self.path in ("/data", "/cut", "/short", "/wait")
+            found = self.path in ("/data", "/cut", "/short", "/wait", "/no-length")
             self.send_response(200 if found else 404)
-            if (self.command, self.path) != ("GET", "/short"):
+            if (self.command, self.path) != ("GET", "/short") and self.path != "/no-length":
                 self.send_header("Content-Length", str(len(DATA) if found else 0))
             self.end_headers()
 
