@@ -77,6 +77,7 @@ FILTERS = [
     ("protected=1", "c"),
     ("protected=false", "edba"),
     ("protected=0", "edba"),
+    ("protected=none", "edcba"),
     ("is_public=true", "db"),
     ("is_public=1", "db"),
     ("is_public=True", "db"),

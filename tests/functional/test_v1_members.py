@@ -209,8 +209,9 @@ def test_everybody_may_make_an_image_public(service: Service) -> None:
     [("", 1, 1), ("is_public=none", 1, 1), ("is_public=true", 0, 1), ("is_public=false", 1, 0)],
 )
 def test_the_list_shows_what_is_public_asks_for(service: Service, query: str, private: int, public: int) -> None:
-    images = {"private": (make(service), private), "public": (make(service, is_public="True"), public)}
-    for image, wanted in images.values():
+    """Of what API v2 says of who sees an image, v1 knows whether that is everybody."""
+    images = [(service.image(visibility=kind), private) for kind in ("private", "shared", "community")]
+    for image, wanted in [*images, (make(service, is_public="True"), public)]:
         assert len(listed(service, f"name={image['name']}&{query}", kind="images/detail")) == wanted
 
 
