@@ -114,6 +114,21 @@ def test_a_delete_of_an_old_glance_api_is_seen_by_ours(both: Service) -> None:
     assert post(both, id=image["id"]).status == 409
 
 
+@pytest.mark.parametrize("status", ["pending_delete", "deleted"])
+def test_what_an_old_glance_api_is_about_to_delete_is_in_no_list(both: Service, status: str) -> None:
+    image = _registered(both, is_public=True)
+    _change(both, image["id"], None, status=status)
+    assert listed(both, f"name={image['name']}&is_public=none") == []
+    assert both.ask("GET", f"/v2/images?name={image['name']}").json["images"] == []
+
+
+@pytest.mark.parametrize("visibility", ["private", "community"])
+def test_not_public_says_nothing_to_what_is_not_public(both: Service, visibility: str) -> None:
+    image_id = both.image(visibility=visibility)["id"]
+    assert _change(both, image_id, None, is_public=False)["is_public"] is False
+    assert both.ask("GET", f"/v2/images/{image_id}").json["visibility"] == visibility
+
+
 def test_members_are_the_same_on_both_sides(both: Service) -> None:
     image, project = make(both), unique()
     shared = {"shared_images": [{"image_id": image["id"], "can_share": True}]}

@@ -91,6 +91,15 @@ def test_public_and_back(service: Service) -> None:
     assert head(service, image["id"]).headers["x-image-meta-is_public"] == "False"
 
 
+@pytest.mark.parametrize("visibility", ["private", "shared", "community"])
+def test_what_is_not_public_stays_as_api_v2_has_it(service: Service, visibility: str) -> None:
+    """glanceclient says is_public with every update."""
+    image = service.image(visibility=visibility)
+    for word in ("False", "None"):
+        assert put(service, image["id"], is_public=word, name="new").json["image"]["is_public"] is False
+    assert service.ask("GET", f"/v2/images/{image['id']}").json["visibility"] == visibility
+
+
 # headers of the PUT, properties afterwards
 PURGES: list[tuple[dict[str, str], dict[str, str]]] = [
     ({"x-image-meta-property-b": "2"}, {"b": "2"}),

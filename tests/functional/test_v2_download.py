@@ -191,6 +191,7 @@ CONDITIONS: list[tuple[dict[str, str], int]] = [
     ({"If-Match": f'"other", {ETAG}'}, 200),
     ({"If-Match": "*"}, 200),
     ({"If-Match": '"other"'}, 412),
+    ({"If-Match": f"W/{ETAG}"}, 412),
     ({"If-Match": '"other"', "If-None-Match": ETAG}, 412),
     ({"If-None-Match": ETAG, "Range": "bytes=0-9"}, 304),
     ({"If-Match": ETAG, "Range": "bytes=0-9"}, 206),

@@ -98,6 +98,7 @@ FILTERS: list[tuple[list[tuple[str, str]], list[str]]] = [
     # Tags: all of them.
     ([("tag", "x")], ["beta", "alpha"]),
     ([("tag", "x"), ("tag", "y")], ["beta"]),
+    ([("tag", "y"), ("tag", "x")], ["beta"]),
     ([("tag", "y z")], ["gamma"]),
     ([("tag", "x"), ("tag", "nope")], []),
     # Flags.
