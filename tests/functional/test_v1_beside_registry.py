@@ -118,6 +118,7 @@ def test_a_delete_of_an_old_glance_api_is_seen_by_ours(both: Service) -> None:
 def test_what_an_old_glance_api_is_about_to_delete_is_in_no_list(both: Service, status: str) -> None:
     image = _registered(both, is_public=True)
     _change(both, image["id"], None, status=status)
+    assert head(both, image["id"]).headers["x-image-meta-deleted"] == str(status == "pending_delete")
     assert listed(both, f"name={image['name']}&is_public=none") == []
     assert both.ask("GET", f"/v2/images?name={image['name']}").json["images"] == []
 

@@ -127,6 +127,8 @@ def test_the_storage_quota_counts_what_an_owner_has(small: Service) -> None:
     assert answer.status == 413
     assert "quota" in answer.text
     assert _is(small, image_id, "absent")
+    declared = post(small, _in_chunks(b"x"), id=image_id, owner=owner, size=QUOTA - CAP + 1)
+    assert (declared.status, _is(small, image_id, "absent")) == (413, True)
     assert make(small, b"x" * (QUOTA - CAP), owner=owner)["status"] == "active"
     assert make(small, b"x" * CAP, owner=unique())["status"] == "active"
     assert small.ask("DELETE", f"/v1/images/{first['id']}").status == 200
