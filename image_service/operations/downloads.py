@@ -24,11 +24,6 @@ class Bytes:
     url: str
 
 
-def has_none(image: Image) -> bool:
-    """Is there nothing to read, and nothing lost?"""
-    return not image.locations and not images.lies_nowhere(image)
-
-
 async def open_bytes(service: Service, image: Image, prefer: Sequence[str] = ()) -> Bytes:
     """Find the bytes of an image: in the stores of ``prefer`` first, then by the stores' weights.
 

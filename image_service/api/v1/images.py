@@ -37,7 +37,7 @@ async def show(call: Call) -> web.StreamResponse:
         raise NotFound(f"Image {image.id} is not active")
     policy.require_readable(call.context, image)
     answer = headers.answer_headers(image)
-    if downloads.has_none(image):
+    if not (image.locations or images.lies_nowhere(image)):
         return web.Response(headers=answer, content_type="application/octet-stream")
     return await sending.send(call, await downloads.open_bytes(call.service, image), answer)
 

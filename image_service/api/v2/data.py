@@ -38,7 +38,7 @@ async def download(call: Call) -> web.StreamResponse:
     request = call.request
     image = await call.image()
     policy.require_readable(call.context, image)
-    if downloads.has_none(image):
+    if not (image.locations or images.lies_nowhere(image)):
         return web.Response(status=204)
     data = await downloads.open_bytes(call.service, image, prefer=_preferred(call))
     headers = {"Accept-Ranges": "bytes"}
