@@ -199,7 +199,8 @@ API_SECTION_OPTIONS: list[cfg.Opt] = [
         "sendfile_header",
         default="",
         help="Ours. Let the proxy in front send a file store's bytes: X-Accel-Redirect:/PREFIX for nginx, where the internal"
-        " location PREFIX is the root of the file system. Only requests that the proxy marks with X-Sendfile-Type get it.",
+        " location PREFIX is the root of the file system. Only requests of API v2 get it, if the proxy marks them with"
+        " X-Sendfile-Type.",
     ),
 ]
 

@@ -22,7 +22,9 @@ def make_parser(name: str, description: str, *programs: str) -> argparse.Argumen
     names = ", or ".join(f"{program}.conf and {program}.conf.d" for program in programs)
     places = f"~/.glance, ~, /etc/glance or /etc, as {names}"
     parser.add_argument("--config-file", metavar="FILE", action="append", help=f"may be repeated; default: {places}")
-    parser.add_argument("--config-dir", metavar="FOLDER", action="append", help="folder of further *.conf files; may be repeated")
+    parser.add_argument(
+        "--config-dir", metavar="FOLDER", action="append", help="folder of further *.conf files; may be repeated; default: FILE.d"
+    )
     parser.add_argument("--version", action="version", version=__version__)
     return parser
 

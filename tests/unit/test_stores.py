@@ -98,10 +98,10 @@ def test_one_store_with_a_name_is_the_default(tmp_path: Path) -> None:
         ("[glance_store]\nfilesystem_store_datadir = DIR/a\nfilesystem_store_file_perm = 888\n", "octal"),
         ("[glance_store]\nfilesystem_store_datadir = DIR/a\nfilesystem_store_file_perm = 40\n", "lets the owner read"),
         ("[glance_store]\nfilesystem_store_datadir = DIR/a\nfilesystem_store_metadata_file = DIR/none\n", "metadata_file = "),
-        ("[glance_store]\nfilesystem_store_metadata_file = /etc/hostname\n", "/etc/hostname cannot be read as JSON"),
+        ("[glance_store]\nfilesystem_store_metadata_file = /dev/null\n", "/dev/null cannot be read as JSON"),
         ("[glance_store]\nfilesystem_store_datadir = DIR/a\nhttp_allowed_networks = inside\n", "inside"),
         ("[glance_store]\nfilesystem_store_datadir = DIR/a\nhttps_ca_certificates_file = DIR/none\n", "certificates_file = "),
-        ("[glance_store]\nhttps_ca_certificates_file = /etc/hostname\n", "/etc/hostname cannot be used"),
+        ("[glance_store]\nhttps_ca_certificates_file = /dev/null\n", "/dev/null cannot be used"),
     ],
 )
 def test_what_cannot_be(tmp_path: Path, text: str, sentence: str) -> None:
