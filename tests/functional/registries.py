@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -60,7 +61,7 @@ class Place:
 
 
 @asynccontextmanager
-async def served(registry: Registry, flavor: str = "") -> AsyncIterator[str]:
+async def served(registry: Registry, flavor: str = "", tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """Address of an image-registry application on a real socket, which owns ``registry``."""
     with tempfile.TemporaryDirectory() as folder:
         secret = Path(folder) / "secret"
@@ -71,11 +72,11 @@ async def served(registry: Registry, flavor: str = "") -> AsyncIterator[str]:
         conf.set_override("flavor", flavor, group="paste_deploy")
         runner = web.AppRunner(make_registry_app(conf, registry))
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
         try:
             host, port = runner.addresses[0][:2]
-            yield f"http://{host}:{port}"
+            yield f"{'https' if tls else 'http'}://{host}:{port}"
         finally:
             await runner.cleanup()
 

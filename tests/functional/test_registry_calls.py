@@ -11,12 +11,14 @@ from typing import Any
 import aiohttp
 import pytest
 
+from image_service import config
 from image_service.errors import NotFound, RegistryUnavailable
 from image_service.model import Image, Status, Visibility, new_id
 from image_service.registry.client import RemoteRegistry
 from image_service.registry.database import DatabaseRegistry
 from image_service.registry.engine import Database
 from image_service.registry.interface import ImageQuery
+from tests.certificates import self_signed, server_side
 from tests.functional.registries import SECRET, migrated, served
 from tests.functional.registry_v1 import NOBODY, Client, run
 
@@ -59,6 +61,34 @@ def test_a_client_with_the_wrong_secret_is_told_to_ask_the_operator(url: str) ->
         await registry.aclose()
 
     run(url, test)
+
+
+@pytest.mark.parametrize(
+    ("lines", "trusted"),
+    [
+        ("registry_client_ca_file = FOLDER/cert.pem", True),
+        ("registry_client_insecure = True", True),
+        ("", False),
+        ("registry_client_protocol = http", False),
+    ],
+)
+def test_the_calls_go_through_tls_as_the_options_say(url: str, tmp_path: Path, lines: str, trusted: bool) -> None:
+    tls = server_side(*self_signed(tmp_path))
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    secret.chmod(0o600)
+
+    async def test() -> None:
+        async with served(DatabaseRegistry(Database(url)), tls=tls) as address:
+            port = address.rpartition(":")[2]
+            default = f"registry_client_protocol = https\nregistry_port = {port}\n{lines.replace('FOLDER', str(tmp_path))}\n"
+            (tmp_path / "glance-api.conf").write_text(f"[DEFAULT]\n{default}[registry_link]\nsecret_file = {secret}\n")
+            registry = RemoteRegistry.from_config(config.load("glance-api", [str(tmp_path / "glance-api.conf")]))
+            with pytest.raises(NotFound if trusted else RegistryUnavailable):
+                await registry.get_image(NOBODY)
+            await registry.aclose()
+
+    asyncio.run(test())
 
 
 def test_a_new_secret_is_taken_from_its_file(url: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,18 +109,18 @@ def test_verify_bad_usage(house: House, share: str) -> None:
 # -- the commands --------------------------------------------------------------------------------------------
 
 
-def command(house: House, *arguments: str, lease: int = 30) -> list[str]:
+def command(house: House, *arguments: str, lease: int = 30, more: str = "") -> list[str]:
     conf = house.folder / "glance-api.conf"
     conf.write_text(
-        f"[DEFAULT]\nupload_lease = {lease}\nwakeup_time = 1\n[database]\nconnection = {house.url}\n"
+        f"[DEFAULT]\nupload_lease = {lease}\nwakeup_time = 1\n{more}\n[database]\nconnection = {house.url}\n"
         f"[glance_store]\nfilesystem_store_datadir = {house.images}\n"
     )
     program, *rest = arguments
     return [str(Path(sys.executable).parent / program), "--config-file", str(conf), *rest]
 
 
-def run(house: House, *arguments: str, lease: int = 30) -> tuple[int, str]:
-    done = subprocess.run(command(house, *arguments, lease=lease), capture_output=True, text=True, check=False, timeout=60)
+def run(house: House, *arguments: str, **options: Any) -> tuple[int, str]:
+    done = subprocess.run(command(house, *arguments, **options), capture_output=True, text=True, check=False, timeout=60)
     return done.returncode, done.stdout
 
 
@@ -158,6 +159,19 @@ def test_scrubber(house: House) -> None:
     kept.intersection_update(house.files())
     house.run(stay_young)
     assert run(house, "image-scrubber") == (0, "Nothing was cleaned up.\n")
+
+
+def test_a_marked_image_is_kept_for_scrub_time(house: House) -> None:
+    async def mark(rooms: Rooms) -> None:
+        image = await rooms.active()
+        await rooms.registry.update_image(image.id, ImageChange({"status": Status.PENDING_DELETE}))
+
+    house.run(mark)
+    house.age()
+    assert run(house, "image-scrubber", more="scrub_time = 3600") == (0, "Nothing was cleaned up.\n")
+    assert len(house.files()) == 1
+    assert run(house, "image-scrubber", more="scrub_time = 0")[1].startswith("removed image ")
+    assert house.files() == set()
 
 
 def test_scrubber_tells_of_lost_data(house: House) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import socket
 import ssl
 import threading
@@ -16,14 +14,12 @@ from typing import ClassVar
 
 import aiohttp
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from image_service.errors import DataMissing, ReadOnlyStore, StoreUnavailable, UnsupportedUrl
 from image_service.store import http
 from image_service.store.http import AddressFilter, HttpStore
 from image_service.store.interface import Store
+from tests.certificates import self_signed, server_side
 from tests.unit.store_conformance import ReadContract, granted, in_loop, new_id, read_all
 
 
@@ -171,32 +167,14 @@ def test_names_are_looked_up_in_threads_of_their_own_and_not_for_ever(monkeypatc
     assert {name.partition("_")[0] for name in threads} == {"lookup"}
 
 
-def self_signed(folder: Path) -> tuple[str, str]:
-    """Files of a certificate for 127.0.0.1 and of its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "key.pem").write_bytes(key.private_bytes(*form))
-    return str(folder / "cert.pem"), str(folder / "key.pem")
-
-
 def test_certificates_are_checked_as_the_options_say(tmp_path: Path) -> None:
     cert, key = self_signed(tmp_path)
-    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server_side.load_cert_chain(cert, key)
 
     def length(ca_file: str | None = None, *, insecure: bool = False) -> int:
         store = HttpStore("http", AddressFilter(inside=True), ca_file=ca_file, insecure=insecure)
         return asyncio.run(size(store, f"https://{address}/data/ten"))
 
-    with serving(server_side) as address:
+    with serving(server_side(cert, key)) as address:
         with pytest.raises(StoreUnavailable):
             length()
         assert (length(cert), length(insecure=True), length(cert, insecure=True)) == (10, 10, 10)

@@ -63,14 +63,17 @@ def test_stores_with_names(tmp_path: Path) -> None:
         tmp_path,
         "[DEFAULT]\nenabled_backends = fast:file, slow:file, web:http\n[glance_store]\ndefault_backend = slow\n"
         "[fast]\nfilesystem_store_datadir = DIR/fast\nstore_description = quick\nweight = 7\n"
-        "[slow]\nfilesystem_store_datadirs = DIR/s1:10\nfilesystem_store_datadirs = DIR/s2\nfilesystem_store_file_perm = 640\n",
+        "[slow]\nfilesystem_store_datadirs = DIR/s1:10\nfilesystem_store_datadirs = DIR/s2\nfilesystem_store_file_perm = 640\n"
+        "filesystem_thin_provisioning = True\nfilesystem_store_chunk_size = 8192\n",
     )
     assert [store.name for store in stores.all()] == ["fast", "slow", "web"]
     assert stores.named
     assert stores.default.name == "slow"
     assert (stores.get("fast").description, stores.get("fast").weight) == ("quick", 7)
     assert file_store(stores, "slow").datadirs == [(tmp_path / "s1", 10), (tmp_path / "s2", 0)]
-    assert file_store(stores, "slow").file_perm == 0o640
+    assert (file_store(stores, "slow").file_perm, file_store(stores, "fast").file_perm) == (0o640, 0)
+    assert (file_store(stores, "slow").thin, file_store(stores, "fast").thin) == (True, False)
+    assert (file_store(stores, "slow").chunk_size, file_store(stores, "fast").chunk_size) == (8192, 65536)
     assert isinstance(stores.get("web"), HttpStore)
     with pytest.raises(InvalidValue, match="fast, slow, web"):
         stores.get("file")
