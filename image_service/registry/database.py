@@ -1,17 +1,14 @@
 """``DatabaseRegistry``: the registry in this process, on SQLite, MariaDB or MySQL. Nothing above ``registry`` imports it.
 
 Database calls block, so they run in threads: few for reading, few for writing, so that writers who wait for a lock never keep a
-reader waiting; and two for renewing the leases of uploads, which would be lost behind writers who wait. SQLite has one writer at
-a time anyway, so there one thread writes.
+reader waiting; and two for renewing the leases of uploads, which would be lost behind writers who wait. On SQLite one thread
+writes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -20,6 +17,7 @@ from sqlalchemy import Connection
 from image_service.registry import pages, queries, schema, writes
 from image_service.registry.engine import Database
 from image_service.registry.interface import Registry
+from image_service.registry.threads import OneWriter, Threads
 
 _SQLITE_READERS = 4
 _RENEWERS = 2
@@ -34,11 +32,8 @@ def _in_threads(
     """A method that runs ``work`` in one of ``threads``, and in a transaction unless those only read."""
 
     async def method(self: DatabaseRegistry, /, *arguments: P.args, **named: P.kwargs) -> T:
-        run = self._database.read if threads == "_readers" else self._database.write
-        loop, now = asyncio.get_running_loop(), time.monotonic()
-        # The context: what is logged in the thread has the request's id.
-        call = partial(copy_context().run, run, lambda connection: work(connection, *arguments, **named), now)
-        return await loop.run_in_executor(getattr(self, threads), call)
+        mine: Threads = getattr(self, threads)
+        return await mine.call(lambda connection: work(connection, *arguments, **named))
 
     return method
 
@@ -73,20 +68,22 @@ class DatabaseRegistry(Registry):
     def __init__(self, database: Database) -> None:
         self._database = database
         if database.is_sqlite:
-            writers, readers = 1, min(_SQLITE_READERS, max(1, database.most_connections - 1))
+            readers = min(_SQLITE_READERS, max(1, database.most_connections - 1))
+            self._writers: Threads = OneWriter(database.write)
+            self._renewers: Threads = self._writers
         else:
             threads = max(2, database.most_connections - _RENEWERS)
-            writers, readers = threads // 2, threads - threads // 2
-        self._readers = ThreadPoolExecutor(readers, "registry-read")
-        self._writers = ThreadPoolExecutor(writers, "registry-write")
-        self._renewers = self._writers if database.is_sqlite else ThreadPoolExecutor(_RENEWERS, "registry-renew")
+            readers = threads - threads // 2
+            self._writers = Threads(database.write, threads // 2, "registry-write")
+            self._renewers = Threads(database.write, _RENEWERS, "registry-renew")
+        self._readers = Threads(database.read, readers, "registry-read")
 
     async def aclose(self) -> None:
         """Wait for what is running, then close the connections."""
         await asyncio.to_thread(self._stop)
 
     def _stop(self) -> None:
-        self._readers.shutdown()
-        self._writers.shutdown()
-        self._renewers.shutdown()
+        self._readers.stop()
+        self._writers.stop()
+        self._renewers.stop()
         self._database.close()

@@ -8,12 +8,13 @@ import os
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import Connection, event, make_url, text
 
 from image_service import config, log
-from image_service.errors import InvalidValue, NotFound, RegistryNotWritable, RegistryUnavailable
+from image_service.errors import Duplicate, InvalidValue, NotFound, RegistryNotWritable, RegistryUnavailable
 from image_service.model import Image, Status, UploadKind, UploadLease, new_id
 from image_service.registry import engine, schema
 from image_service.registry.database import DatabaseRegistry
@@ -177,6 +178,56 @@ def test_a_writer_waits_for_another_process_and_readers_do_not(sqlite_file: Path
         await asyncio.gather(*writes)
         assert len((await registry.get_image(image.id)).properties) == 10
         holder.join(30)
+        await registry.aclose()
+
+    asyncio.run(body())
+
+
+def test_what_waits_for_the_writer_is_kept_by_one_commit(sqlite_file: Path) -> None:
+    held, release, begun = threading.Event(), threading.Event(), threading.Event()
+    holder = threading.Thread(target=_hold, args=(sqlite_file, held, release))
+    holder.start()
+    held.wait(30)
+    said: list[str] = []
+    kept, given_up = [[new_id() for _ in range(10)] for _ in range(2)]
+
+    def note(_connection: Connection, _cursor: Any, statement: str, *_: object) -> None:
+        said.append(statement)
+        if statement == "BEGIN IMMEDIATE":
+            begun.set()
+
+    async def body() -> None:
+        database = Database(f"sqlite:///{sqlite_file}")
+        event.listen(database.engine, "before_cursor_execute", note)
+        registry = DatabaseRegistry(database)
+        first = asyncio.create_task(registry.create_image(Image(id=new_id())))
+        await asyncio.to_thread(begun.wait, 30)
+        writes = [asyncio.create_task(registry.create_image(Image(id=one))) for one in (*kept, *given_up)]
+        await asyncio.sleep(0)
+        for write in writes[len(kept) :]:
+            write.cancel()
+        await asyncio.sleep(0)
+        release.set()
+        made = await asyncio.gather(first, *writes[: len(kept)])
+        assert [image.id for image in made[1:]] == kept
+        assert said.count("COMMIT") == 2
+        assert {image.id for image in await registry.list_images(ImageQuery())} == {first.result().id, *kept}
+        await registry.aclose()
+
+    asyncio.run(body())
+    holder.join(30)
+
+
+def test_of_writes_that_are_kept_together_each_has_its_own_error(sqlite_file: Path) -> None:
+    async def body() -> None:
+        registry = DatabaseRegistry(Database(f"sqlite:///{sqlite_file}"))
+        ids = [(await registry.create_image(Image(id=new_id()))).id for _ in range(9)]
+        changes = [registry.update_image(one, ImageChange({"name": "new"})) for one in ids]
+        missing = registry.update_image(new_id(), ImageChange({"name": "new"}))
+        again = registry.create_image(Image(id=ids[0]))
+        answers = await asyncio.gather(*changes[:5], missing, again, *changes[5:], return_exceptions=True)
+        assert [type(one) for one in answers] == [*[Image] * 5, NotFound, Duplicate, *[Image] * 4]
+        assert [(await registry.get_image(one)).name for one in ids] == ["new"] * 9
         await registry.aclose()
 
     asyncio.run(body())

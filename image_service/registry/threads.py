@@ -1,0 +1,88 @@
+"""Threads for calls of the database, which block.
+
+SQLite has one writer at a time, so there one thread writes: what waits for it is kept together, by one COMMIT that waits for the
+disk once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import Context, copy_context
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import Connection
+
+from image_service.errors import ServiceUnavailable
+
+# Other processes that write wait for the end of a transaction that keeps so much.
+_MOST_TOGETHER = 64
+
+T = TypeVar("T")
+
+
+class Threads:
+    """Runs work on the database, with ``run`` (``Database.read`` or ``.write``), in ``count`` threads."""
+
+    def __init__(self, run: Callable[..., Any], count: int, name: str) -> None:
+        self._run = run
+        self._executor = ThreadPoolExecutor(count, name)
+
+    async def call(self, work: Callable[[Connection], T]) -> T:
+        """The result of ``work``. Given up before a thread takes it, it is not done."""
+        # The context: what is logged in the thread has the request's id.
+        call = self._executor.submit(copy_context().run, self._run, work, time.monotonic())
+        return await asyncio.wrap_future(call)
+
+    def stop(self) -> None:
+        """Wait for all that was asked for; nothing more may be."""
+        self._executor.shutdown()
+
+
+class _Write(NamedTuple):
+    context: Context
+    work: Callable[[Connection], Any]
+    since: float
+    done: Future[Any]
+
+
+class OneWriter(Threads):
+    """The thread that writes to SQLite. Where a write fails that was to be kept together with others, each is done again alone:
+    nobody gets another's error.
+    """
+
+    def __init__(self, write: Callable[..., Any]) -> None:
+        super().__init__(write, 1, "registry-write")
+        self._waiting: deque[_Write] = deque()
+
+    async def call(self, work: Callable[[Connection], T]) -> T:
+        """See :meth:`Threads.call`."""
+        done: Future[T] = Future()
+        self._waiting.append(_Write(copy_context(), work, time.monotonic(), done))
+        self._executor.submit(self._turn)
+        return await asyncio.wrap_future(done)
+
+    def _turn(self) -> None:
+        taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_TOGETHER))]
+        if wanted := [write for write in taken if write.done.set_running_or_notify_cancel()]:
+            self._keep(wanted)
+
+    def _keep(self, writes: list[_Write]) -> None:
+        def work(connection: Connection) -> list[Any]:
+            return [write.context.run(write.work, connection) for write in writes]
+
+        try:
+            results = writes[0].context.copy().run(self._run, work, writes[-1].since)
+        except Exception as error:  # noqa: BLE001 - handed to who waits for it
+            if len(writes) == 1 or isinstance(error, ServiceUnavailable):  # the database itself: it would only say so again
+                for write in writes:
+                    write.done.set_exception(error)
+            else:
+                for write in writes:
+                    self._keep([write])
+        else:
+            for write, result in zip(writes, results, strict=True):
+                write.done.set_result(result)
