@@ -40,6 +40,7 @@ class MariaDB:
 
     def install(self) -> None:
         """Make the system tables."""
+        (self._folder / "tmp").mkdir(exist_ok=True)
         command = ["mariadb-install-db", *self._options(), "--auth-root-authentication-method=normal", "--skip-test-db"]
         subprocess.run(command, check=True, capture_output=True)
         (self._folder / "user.sql").write_text(
@@ -58,7 +59,9 @@ class MariaDB:
         self._wait()
 
     def _options(self) -> list[str]:
-        return ["--no-defaults", f"--datadir={self._folder}/data", f"--user={getpass.getuser()}"]
+        # A server that starts removes the temporary tables that it finds in its tmpdir: not those of one that runs.
+        own = [f"--datadir={self._folder}/data", f"--tmpdir={self._folder}/tmp"]
+        return ["--no-defaults", *own, f"--user={getpass.getuser()}"]
 
     def _wait(self) -> None:
         deadline = time.monotonic() + START_DEADLINE
