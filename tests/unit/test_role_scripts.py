@@ -1,7 +1,8 @@
-"""What the roles and playbooks run in a shell."""
+"""What the roles and playbooks run in a shell, and compute."""
 
 from __future__ import annotations
 
+import ast
 import os
 import sqlite3
 import subprocess
@@ -9,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml  # type: ignore[import-untyped]
 
@@ -88,3 +90,27 @@ def test_a_backup_is_read_without_a_trace(tmp_path: Path, monkeypatch: pytest.Mo
     os.truncate("database.sqlite", 4096)
     done = _run(script, PARTS="database.sqlite")
     assert (done.returncode, done.stdout) == (1, "database.sqlite is damaged. Nothing was touched.\n")
+
+
+@pytest.mark.parametrize(
+    ("bound", "proxies", "address"),
+    [
+        ({}, ["one"], "127.0.0.1"),
+        ({}, ["two"], "192.0.2.1"),
+        ({"image_api_bind_host": "192.0.2.7"}, ["two"], "192.0.2.7"),
+        ({"image_api_bind_host": "::1"}, ["one"], "[::1]"),
+        ({"image_api_bind_host": "::"}, ["one"], "127.0.0.1"),
+        ({"image_api_bind_host": "0.0.0.0"}, ["two"], "192.0.2.1"),  # noqa: S104
+    ],
+)
+def test_the_proxy_knows_where_the_api_listens(bound: dict[str, str], proxies: list[str], address: str) -> None:
+    """On another host, every address of the API's would be every address of the proxy's own."""
+    variables = yaml.safe_load((ROOT / "roles/image_proxy/vars/main.yml").read_text(encoding="utf-8"))
+    text = jinja2.Template(variables["image_proxy_apis"], autoescape=False).render(
+        inventory_hostname=proxies[0],
+        image_service_proxies=proxies,
+        image_service_apis=["one"],
+        image_service_addresses={"one": "192.0.2.1"},
+        hostvars={"one": bound},
+    )
+    assert ast.literal_eval(text.strip()) == [{"name": "one", "address": address}]
