@@ -201,13 +201,14 @@ def _secret(conf: cfg.ConfigOpts) -> Iterator[Finding]:
 def _writable_folder(folder: Path, what: str, *, made: bool = False) -> Iterator[Finding]:
     """An error unless the folder can be written; ``made``: or the service can make it."""
     found = next(place for place in (folder, *folder.parents) if place.exists() or place == place.parent)
+    may = os.access(found, os.W_OK | os.X_OK)
     if not found.is_dir():
         yield error(f"{what}: {found} is no folder")
-    elif not os.access(found, os.W_OK | os.X_OK):
-        yield error(f"{what}: {found} cannot be written by {_me()}")
     elif found != folder:
         sentence = f"{what}: {folder} is not there: install -d -o glance -g glance -m 0750 {folder}"
-        yield warning(sentence) if made else error(sentence)
+        yield warning(sentence) if made and may else error(sentence)
+    elif not may:
+        yield error(f"{what}: {found} cannot be written by {_me()}")
 
 
 def _me() -> str:
