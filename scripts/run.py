@@ -228,7 +228,8 @@ def upload(service: Service, image: LocalImage) -> str:
     try:
         service.upload(image_id, watched(chunks_of(image.path), size, "Uploading  "), size)
     except BaseException:  # also Ctrl-C
-        service.call("DELETE", f"/v2/images/{image_id}", 204)
+        with contextlib.suppress(SystemExit):  # Where that fails too, the first failure is the one to tell.
+            service.call("DELETE", f"/v2/images/{image_id}", 204)
         raise
     if service.sha512_of(image_id) != wanted:
         raise SystemExit("The service gave back other bytes than were uploaded: please report this.")

@@ -10,11 +10,14 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scripts import run
+from scripts.obtain_image import LocalImage
 from tests.functional.running import PATIENCE, Running, eventually, running
 from tests.functional.slow_clients import PIECE, BigUpload, SlowDownload, upload
 from tests.functional.v1 import DATA, RAW, Web, web_server
@@ -263,6 +266,27 @@ def test_workers_end_when_their_master_was_killed(server: Running) -> None:
     server.process.wait(PATIENCE)
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "no worker runs")
     assert refused(server)
+
+
+def test_make_run_says_why_its_upload_failed_when_the_service_is_gone(
+    server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not that the image, which it takes back, could not be deleted either."""
+    server.start_and_wait()
+    image = LocalImage(tmp_path / "disk.img", "disk", "")
+    image.path.write_bytes(bytes(PIECE))
+
+    def killing(chunks: Iterable[bytes], *_: object) -> Iterator[bytes]:
+        assert server.process is not None
+        for pid in (server.process.pid, *server.workers()):
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: refused(server), "nobody listens")
+        yield from chunks
+
+    monkeypatch.setattr(run, "watched", killing)
+    monkeypatch.setattr(run, "LOG", tmp_path / "stderr")
+    with pytest.raises(SystemExit, match=r"^PUT /v2/images/[-0-9a-f]+/file failed"):
+        run.upload(run.Service(server.port), image)
 
 
 def test_sigterm_does_not_cut_transfers_of_workers_whose_master_was_killed(server: Running) -> None:
