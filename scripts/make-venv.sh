@@ -16,7 +16,7 @@ if ! "$python" -c 'import ensurepip' 2>/dev/null; then
     exit 1
   }
 fi
-# What works stays: a service may run from it.
+# What works stays: a service may run from it. Where its making was interrupted, pip's module may be there without its command.
 clear=()
-.venv/bin/python -c 'import pip' 2>/dev/null || clear=(--clear)
+.venv/bin/pip --version >/dev/null 2>&1 || clear=(--clear)
 "$python" -m venv "${clear[@]}" .venv
