@@ -111,9 +111,11 @@ clean: stop ## remove what make made, but for the environments and var/cache
 
 # ---- the environment: a stamp for each step, so that a second run is free ----
 
-# One whose Python is gone, or another by now (the system was upgraded), is made anew.
+# One whose Python is gone, or another by now (the system was upgraded), or whose commands name another place (the clone was moved
+# or copied), is made anew.
 ifneq ($(wildcard .venv/.made),)
-ifneq ($(shell $(BIN)/python -c 'import importlib.util as u; assert u.find_spec("pip")' 2>/dev/null || echo broken),)
+IN_PLACE := import os, pip; assert os.path.realpath(b".venv") + b"/" in open(".venv/bin/pip", "rb").read()
+ifneq ($(shell $(BIN)/python -c '$(IN_PLACE)' 2>/dev/null || echo broken),)
 $(shell rm .venv/.made)
 endif
 endif

@@ -16,7 +16,9 @@ if ! "$python" -c 'import ensurepip' 2>/dev/null; then
     exit 1
   }
 fi
-# What works stays: a service may run from it. Where its making was interrupted, pip's module may be there without its command.
+# What works stays: a service may run from it. Where its making was interrupted, pip's module may be there without its command;
+# where the clone was moved or copied, the commands are those of another place.
+place=$(realpath -m .venv)
 clear=()
-.venv/bin/pip --version >/dev/null 2>&1 || clear=(--clear)
-"$python" -m venv "${clear[@]}" .venv
+[[ "$(.venv/bin/pip --version 2>/dev/null)" == *" $place/"* ]] || clear=(--clear)
+"$python" -m venv "${clear[@]}" "$place"
