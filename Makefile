@@ -37,7 +37,7 @@ help: ## print this list
 
 .PHONY: run
 run: .venv/.runtime ## start the service on 127.0.0.1:PORT, upload a bootable image (IMAGE=path-or-URL, BACKGROUND=1)
-	@$(BIN)/python -u -m scripts.run run --port="$(strip $(PORT))" --image "$(IMAGE)" $(if $(filter-out 0,$(BACKGROUND)),--background)
+	@$(BIN)/python -u -m scripts.run run --port="$(strip $(PORT))" --image "$${IMAGE-}" $(if $(filter-out 0,$(BACKGROUND)),--background)
 
 .PHONY: stop
 stop: ## end the service that make run started
