@@ -75,6 +75,7 @@ class OneWriter(Threads):
             return [write.context.run(write.work, connection) for write in writes]
 
         try:
+            # By the one that waits for the shortest time: who came just now is not told that he has waited too long.
             results = writes[0].context.copy().run(self._run, work, writes[-1].since)
         except Exception as error:  # noqa: BLE001 - handed to who waits for it
             if len(writes) == 1 or isinstance(error, ServiceUnavailable):  # the database itself: it would only say so again
