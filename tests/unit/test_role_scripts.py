@@ -105,12 +105,12 @@ def test_a_backup_is_read_without_a_trace(tmp_path: Path, monkeypatch: pytest.Mo
 )
 def test_the_proxy_knows_where_the_api_listens(bound: dict[str, str], proxies: list[str], address: str) -> None:
     """On another host, every address of the API's would be every address of the proxy's own."""
-    variables = yaml.safe_load((ROOT / "roles/image_proxy/vars/main.yml").read_text(encoding="utf-8"))
-    text = jinja2.Template(variables["image_proxy_apis"], autoescape=False).render(
+    variables = yaml.safe_load((ROOT / "roles/image_service/vars/main.yml").read_text(encoding="utf-8"))
+    text = jinja2.Template(variables["image_service_api_addresses"], autoescape=False).render(
         inventory_hostname=proxies[0],
         image_service_proxies=proxies,
         image_service_apis=["one"],
         image_service_addresses={"one": "192.0.2.1"},
         hostvars={"one": bound},
     )
-    assert ast.literal_eval(text.strip()) == [{"name": "one", "address": address}]
+    assert ast.literal_eval(text.strip()) == {"one": address}
