@@ -113,12 +113,9 @@ clean: stop ## remove what make made, but for the environments and var/cache
 
 # One whose Python is gone, or another by now (the system was upgraded), or whose commands name another place (the clone was moved
 # or copied), is made anew.
-ifneq ($(wildcard .venv/.made),)
-IN_PLACE := import os, pip; assert os.path.realpath(b".venv") + b"/" in open(".venv/bin/pip", "rb").read()
-ifneq ($(shell $(BIN)/python -c '$(IN_PLACE)' 2>/dev/null || echo broken),)
-$(shell rm .venv/.made)
-endif
-endif
+IN_PLACE := import os, sys, pip; \
+  place = os.fsencode(os.path.realpath(sys.prefix)); assert place + b"/" in open(place + b"/bin/pip", "rb").read()
+$(foreach made,$(wildcard .venv*/.made),$(shell $(dir $(made))bin/python -c '$(IN_PLACE)' 2>/dev/null || rm $(made)))
 
 .venv/.made: scripts/make-venv.sh
 	@scripts/make-venv.sh "$(PYTHON)"
@@ -138,7 +135,7 @@ endif
 # The service as the kit installs it. What tests need beside it would be measured too: PyMySQL loads cryptography when it is there.
 .venv-service/.made: requirements/runtime.txt pyproject.toml
 	@echo "Installing the service into .venv-service"
-	@$(PYTHON) -m venv .venv-service
+	@scripts/make-venv.sh "$(PYTHON)" .venv-service
 	@.venv-service/bin/pip --disable-pip-version-check -qq install --require-hashes -r requirements/runtime.txt
 	@.venv-service/bin/pip --disable-pip-version-check -qq install --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 	@touch $@
@@ -147,6 +144,6 @@ endif
 .venv-glance/.made: requirements/bench.txt
 	@scripts/apt-install.sh $(BENCH_PACKAGES)
 	@echo "Installing real Glance into .venv-glance"
-	@$(PYTHON) -m venv .venv-glance
+	@scripts/make-venv.sh "$(PYTHON)" .venv-glance
 	@.venv-glance/bin/pip --disable-pip-version-check -qq install --require-hashes -r requirements/bench.txt
 	@touch $@

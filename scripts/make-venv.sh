@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Make .venv with the given Python (3.11 or newer). Debian keeps the venv module in a package of its own:
-# it is installed where we may, else the sentence says what to type.
+# Make an environment, .venv or the folder of the second argument, with the given Python (3.11 or newer). Debian keeps the venv
+# module in a package of its own: it is installed where we may, else the sentence says what to type.
 set -euo pipefail
 
 python=${1:-python3}
@@ -18,7 +18,7 @@ if ! "$python" -c 'import ensurepip' 2>/dev/null; then
 fi
 # What works stays: a service may run from it. Where its making was interrupted, pip's module may be there without its command;
 # where the clone was moved or copied, the commands are those of another place.
-place=$(realpath -m .venv)
+place=$(realpath -m "${2:-.venv}")
 clear=()
-[[ "$(.venv/bin/pip --version 2>/dev/null)" == *" $place/"* ]] || clear=(--clear)
+[[ "$("$place/bin/pip" --version 2>/dev/null)" == *" $place/"* ]] || clear=(--clear)
 "$python" -m venv "${clear[@]}" "$place"
