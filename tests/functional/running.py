@@ -20,7 +20,7 @@ from image_service.registry.engine import Database
 from tests.ports import free_port
 
 BIN = Path(sys.executable).parent
-PATIENCE = 30.0
+PATIENCE = 90.0
 T = TypeVar("T")
 
 
