@@ -16,8 +16,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
-from image_service.errors import ServiceUnavailable
-
 # Other processes that write wait for the end of a transaction that keeps so much.
 _MOST_TOGETHER = 64
 
@@ -50,8 +48,8 @@ class _Write(NamedTuple):
 
 
 class OneWriter(Threads):
-    """The thread that writes to SQLite. Where a write fails that was to be kept together with others, each is done again alone:
-    nobody gets another's error.
+    """The thread that writes to SQLite. Where one of many fails, they are done again by halves until it is alone: nobody gets
+    another's error.
     """
 
     def __init__(self, write: Callable[..., Any]) -> None:
@@ -75,15 +73,17 @@ class OneWriter(Threads):
             return [write.context.run(write.work, connection) for write in writes]
 
         try:
-            # By the one that waits for the shortest time: who came just now is not told that he has waited too long.
-            results = writes[0].context.copy().run(self._run, work, writes[-1].since)
+            # By the one that has waited longest, for nobody waits beyond his deadline because of who came later.
+            results = writes[0].context.copy().run(self._run, work, writes[0].since)
         except Exception as error:  # noqa: BLE001 - handed to who waits for it
-            if len(writes) == 1 or isinstance(error, ServiceUnavailable):  # the database itself: it would only say so again
-                for write in writes:
-                    write.done.set_exception(error)
-            else:
-                for write in writes:
-                    self._keep([write])
+            if len(writes) == 1:
+                writes[0].done.set_exception(error)
+                return
         else:
             for write, result in zip(writes, results, strict=True):
                 write.done.set_result(result)
+            return
+        # Not in the handler above: what is raised there is logged as a consequence of another's error.
+        half = len(writes) // 2
+        self._keep(writes[:half])
+        self._keep(writes[half:])
