@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
+from image_service.errors import ImageServiceError
+
 # Other processes that write wait for the end of a transaction that keeps so much.
 _MOST_TOGETHER = 64
 
@@ -48,8 +50,8 @@ class _Write(NamedTuple):
 
 
 class OneWriter(Threads):
-    """The thread that writes to SQLite. Where one of many fails, they are done again by halves until it is alone: nobody gets
-    another's error.
+    """The thread that writes to SQLite. Nobody gets another's error: one write may refuse, and the others are kept; where the
+    database fails, they are done again by halves until the one that it fails for is alone.
     """
 
     def __init__(self, write: Callable[..., Any]) -> None:
@@ -70,7 +72,7 @@ class OneWriter(Threads):
 
     def _keep(self, writes: list[_Write]) -> None:
         def work(connection: Connection) -> list[Any]:
-            return [write.context.run(write.work, connection) for write in writes]
+            return [write.context.run(_by_itself, write.work, connection) for write in writes]
 
         try:
             # By the one that has waited longest, for nobody waits beyond his deadline because of who came later.
@@ -81,9 +83,25 @@ class OneWriter(Threads):
                 return
         else:
             for write, result in zip(writes, results, strict=True):
-                write.done.set_result(result)
+                if isinstance(result, ImageServiceError):
+                    write.done.set_exception(result)
+                else:
+                    write.done.set_result(result)
             return
         # Not in the handler above: what is raised there is logged as a consequence of another's error.
         half = len(writes) // 2
         self._keep(writes[:half])
         self._keep(writes[half:])
+
+
+def _by_itself(work: Callable[[Connection], T], connection: Connection) -> T | ImageServiceError:
+    """The result of ``work``; or why it refused, and nothing of it is kept."""
+    result: T | ImageServiceError
+    connection.exec_driver_sql("SAVEPOINT itself")
+    try:
+        result = work(connection)
+    except ImageServiceError as error:
+        connection.exec_driver_sql("ROLLBACK TO itself")
+        result = error
+    connection.exec_driver_sql("RELEASE itself")
+    return result

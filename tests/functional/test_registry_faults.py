@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Connection, event, make_url, text
 
 from image_service import config, log
-from image_service.errors import Duplicate, InvalidValue, NotFound, RegistryNotWritable, RegistryUnavailable
+from image_service.errors import Duplicate, InvalidValue, LimitExceeded, NotFound, RegistryNotWritable, RegistryUnavailable
 from image_service.model import Image, Status, UploadKind, UploadLease, new_id
 from image_service.registry import engine, schema
 from image_service.registry.database import DatabaseRegistry
@@ -183,7 +183,7 @@ def test_a_writer_waits_for_another_process_and_readers_do_not(sqlite_file: Path
     asyncio.run(body())
 
 
-def test_what_waits_for_the_writer_is_kept_by_one_commit(sqlite_file: Path) -> None:
+def test_what_waits_for_the_writer_is_kept_by_one_commit_but_for_what_refuses(sqlite_file: Path) -> None:
     held, release, begun = threading.Event(), threading.Event(), threading.Event()
     holder = threading.Thread(target=_hold, args=(sqlite_file, held, release))
     holder.start()
@@ -203,6 +203,7 @@ def test_what_waits_for_the_writer_is_kept_by_one_commit(sqlite_file: Path) -> N
         first = asyncio.create_task(registry.create_image(Image(id=new_id())))
         await asyncio.to_thread(begun.wait, 30)
         writes = [asyncio.create_task(registry.create_image(Image(id=one))) for one in (*kept, *given_up)]
+        refused = asyncio.create_task(registry.create_image(Image(id=kept[4], tags=["of nobody"])))
         await asyncio.sleep(0)
         for write in writes[len(kept) :]:
             write.cancel()
@@ -210,6 +211,8 @@ def test_what_waits_for_the_writer_is_kept_by_one_commit(sqlite_file: Path) -> N
         release.set()
         made = await asyncio.gather(first, *writes[: len(kept)])
         assert [image.id for image in made[1:]] == kept
+        with pytest.raises(Duplicate):
+            await refused
         assert said.count("COMMIT") == 2
         assert {image.id for image in await registry.list_images(ImageQuery())} == {first.result().id, *kept}
         await registry.aclose()
@@ -225,12 +228,14 @@ def test_of_writes_that_are_kept_together_each_has_its_own_error(sqlite_file: Pa
         changes = [registry.update_image(one, ImageChange({"name": "new"})) for one in ids]
         missing = registry.update_image(new_id(), ImageChange({"name": "new"}))
         again = registry.create_image(Image(id=ids[0]))
-        answers = await asyncio.gather(*changes[:5], missing, again, *changes[5:], return_exceptions=True)
-        assert [type(one) for one in answers] == [*[Image] * 5, NotFound, Duplicate, *[Image] * 4]
+        too_much = registry.update_image(ids[0], ImageChange({"name": "other"}, add_tags=("a", "b"), most={"tags": 1}))
+        answers = await asyncio.gather(*changes[:5], missing, again, too_much, *changes[5:], return_exceptions=True)
+        assert [type(one) for one in answers] == [*[Image] * 5, NotFound, Duplicate, LimitExceeded, *[Image] * 4]
         # In the log each stands without the others.
         assert isinstance(answers[5], NotFound)
         assert answers[5].__context__ is None
-        assert [(await registry.get_image(one)).name for one in ids] == ["new"] * 9
+        found = [await registry.get_image(one) for one in ids]
+        assert [(image.name, image.tags) for image in found] == [("new", [])] * 9
         await registry.aclose()
 
     asyncio.run(body())
