@@ -18,8 +18,8 @@ from sqlalchemy import Connection
 
 from image_service.errors import ImageServiceError
 
-# Other processes that write wait for the end of a transaction that keeps so much.
-_MOST_TOGETHER = 64
+# Other processes that write wait for the end of a transaction that keeps so many, or goes on for so many seconds.
+_MOST_TOGETHER, _LONGEST_TOGETHER = 64, 0.1
 
 T = TypeVar("T")
 
@@ -67,31 +67,35 @@ class OneWriter(Threads):
 
     def _turn(self) -> None:
         taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_TOGETHER))]
-        if wanted := [write for write in taken if write.done.set_running_or_notify_cancel()]:
-            self._keep(wanted)
+        groups = [[write for write in taken if write.done.set_running_or_notify_cancel()]]
+        del taken  # What is done is let go of: it may be large.
+        while groups := [group for group in groups if group]:
+            groups[:1] = self._keep(groups[0])
 
-    def _keep(self, writes: list[_Write]) -> None:
+    def _keep(self, writes: list[_Write]) -> list[list[_Write]]:
+        """Do them in one transaction, the first ones at least. What is left, in groups to be kept each by itself."""
+
         def work(connection: Connection) -> list[Any]:
-            return [write.context.run(_by_itself, write.work, connection) for write in writes]
+            done: list[Any] = []
+            end = time.monotonic() + _LONGEST_TOGETHER
+            while len(done) < len(writes) and (not done or time.monotonic() < end):
+                write = writes[len(done)]
+                done.append(write.context.run(_by_itself, write.work, connection))
+            return done
 
         try:
             # By the one that has waited longest, for nobody waits beyond his deadline because of who came later.
             results = writes[0].context.copy().run(self._run, work, writes[0].since)
         except Exception as error:  # noqa: BLE001 - handed to who waits for it
-            if len(writes) == 1:
-                writes[0].done.set_exception(error)
-                return
-        else:
-            for write, result in zip(writes, results, strict=True):
-                if isinstance(result, ImageServiceError):
-                    write.done.set_exception(result)
-                else:
-                    write.done.set_result(result)
-            return
-        # Not in the handler above: what is raised there is logged as a consequence of another's error.
-        half = len(writes) // 2
-        self._keep(writes[:half])
-        self._keep(writes[half:])
+            if half := len(writes) // 2:
+                return [writes[:half], writes[half:]]
+            results = [error]
+        for write, result in zip(writes, results, strict=False):
+            if isinstance(result, Exception):
+                write.done.set_exception(result)
+            else:
+                write.done.set_result(result)
+        return [writes[len(results) :]]
 
 
 def _by_itself(work: Callable[[Connection], T], connection: Connection) -> T | ImageServiceError:

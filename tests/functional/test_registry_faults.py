@@ -16,7 +16,7 @@ from sqlalchemy import Connection, event, make_url, text
 from image_service import config, log
 from image_service.errors import Duplicate, InvalidValue, LimitExceeded, NotFound, RegistryNotWritable, RegistryUnavailable
 from image_service.model import Image, Status, UploadKind, UploadLease, new_id
-from image_service.registry import engine, schema
+from image_service.registry import engine, schema, threads
 from image_service.registry.database import DatabaseRegistry
 from image_service.registry.engine import Database
 from image_service.registry.interface import ImageChange, ImageQuery
@@ -255,6 +255,23 @@ def test_a_write_without_room_takes_no_room_from_those_that_are_kept_with_it(sql
         answers = await asyncio.gather(*[registry.create_image(image) for image in images], return_exceptions=True)
         assert [type(one) for one in answers] == [*[Image] * 4, RegistryNotWritable, *[Image] * 4]
         assert {image.id for image in await registry.list_images(ImageQuery())} == {one.id for one in images} - {images[4].id}
+        await registry.aclose()
+
+    asyncio.run(body())
+
+
+def test_writes_that_take_long_are_kept_one_by_one(sqlite_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_LONGEST_TOGETHER", 0)
+    said: list[str] = []
+
+    async def body() -> None:
+        database = Database(f"sqlite:///{sqlite_file}")
+        event.listen(database.engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+        registry = DatabaseRegistry(database)
+        images = [Image(id=new_id()) for _ in range(9)]
+        made = await asyncio.gather(*[registry.create_image(image) for image in images])
+        assert [image.id for image in made] == [image.id for image in images]
+        assert said.count("COMMIT") == 9
         await registry.aclose()
 
     asyncio.run(body())
