@@ -20,6 +20,8 @@ MOVES: dict[Status, frozenset[Status]] = {
     Status.DELETED: frozenset(),
 }
 
+# What lists leave out, but for those of what has changed, and of the registry.
+UNLISTED = (Status.KILLED, Status.DELETED, Status.PENDING_DELETE)
 READABLE = frozenset({Status.ACTIVE, Status.DEACTIVATED})
 # In which anything may be changed. Once a delete has begun nobody can protect the image any more; and when the store refuses, the
 # delete puts back what it finds as it left it.

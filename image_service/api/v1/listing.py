@@ -14,14 +14,13 @@ from image_service.api.v1 import headers
 from image_service.context import RequestContext
 from image_service.errors import InvalidValue, MethodNotAllowed
 from image_service.model import MAX_BIG_INTEGER, Image
-from image_service.operations import images, policy
+from image_service.operations import images, lifecycle, policy
 from image_service.registry.interface import ImageQuery, TimeFilter
 
 _TEXTS = ("name", "status", "container_format", "disk_format")
 _COUNTS = ("min_ram", "min_disk", "size_min", "size_max")
 _FLAGS = {"true": True, "1": True, "false": False, "0": False, "none": None}
 Parse = Callable[[Mapping[str, str], RequestContext, cfg.ConfigOpts], ImageQuery]
-HIDDEN_STATUSES = ("killed", "deleted", "pending_delete")
 
 
 def lister(parse: Parse, shown: Callable[[Image], dict[str, Any]]) -> Handler:
@@ -57,7 +56,7 @@ def parse(given: Mapping[str, str], context: RequestContext, conf: cfg.ConfigOpt
         properties={name.removeprefix("property-"): value for name, value in given.items() if name.startswith("property-")},
         times=(TimeFilter("updated_at", "gt", time("changes-since", since)),) if since is not None else (),
         deleted=False if since is None else None,
-        exclude_statuses=HIDDEN_STATUSES if since is None else (),
+        exclude_statuses=lifecycle.UNLISTED if since is None else (),
         marker=given.get("marker"),
         limit=page_length(conf, given.get("limit")),
         sort=(sort_key(given.get("sort_key", "created_at"), given.get("sort_dir", "desc")),),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from image_service.api.call import Call
 from image_service.api.parameters import integer, page_length, sort_key, time
 from image_service.errors import InvalidValue
-from image_service.operations import policy
+from image_service.operations import lifecycle, policy
 from image_service.registry.interface import ImageQuery, SortKey, TimeFilter
 
 _OPERATORS = ("name", "id", "status", "container_format", "disk_format")
@@ -48,7 +48,7 @@ def parse(call: Call) -> ImageQuery:
         marker=last.get("marker"),
         limit=page_length(call.conf, last.get("limit")),
         sort=_sort(*(given.getall(name, []) for name in ("sort", "sort_key", "sort_dir"))),
-        exclude_statuses=("killed", "deleted", "pending_delete"),
+        exclude_statuses=lifecycle.UNLISTED,
     )
 
 
