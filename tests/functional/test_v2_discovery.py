@@ -150,6 +150,25 @@ def test_where_the_data_are_is_told_where_the_configuration_says_so(named: Servi
     assert "direct_url" not in named.image(headers=A)
 
 
+def test_where_the_data_of_a_deactivated_image_are_is_told_to_administrators_alone(named: Service) -> None:
+    """Who may not have the bytes could fetch them from there."""
+    image = named.image(b"data", ADMIN, visibility="public", owner="project-a")
+    places = {"direct_url", "stores"}
+
+    def told(who: dict[str, str]) -> set[str]:
+        (listed,) = named.ask("GET", f"/v2/images?id={image['id']}", headers=who).json["images"]
+        shown = show(named, image["id"], who)
+        assert listed == shown
+        return places & set(shown)
+
+    assert (told(A), told(C)) == (places, places)
+    assert named.ask("POST", f"/v2/images/{image['id']}/actions/deactivate", headers=ADMIN).status == 204
+    assert (told(A), told(C), told(ADMIN)) == (set(), set(), places)
+    assert not places & set(patch(named, image["id"], [{"op": "add", "path": "/x", "value": "y"}], A).json)
+    assert named.ask("POST", f"/v2/images/{image['id']}/actions/reactivate", headers=ADMIN).status == 204
+    assert told(A) == places
+
+
 def test_a_property_of_api_v1_does_not_speak_for_the_service(embedded: Service) -> None:
     made = v1.make(embedded, property_direct_url="file:///etc/passwd", property_locations="x", property_os_distro="debian")
     found = show(embedded, made["id"])
