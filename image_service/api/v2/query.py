@@ -73,8 +73,8 @@ _EQUAL: dict[str, Callable[[str, str], str | int | bool]] = {
     **dict.fromkeys(("os_hidden", "protected"), _flag),
 }
 """Filters that compare with one value, and how it is read."""
-# Possessive: what does not fit is known at once, and not after every way to share out blanks was tried.
-_ITEM = re.compile(r'(?:\s*+"((?:[^"\\]|\\.)*+)"\s*+|([^",]*+))(?:,|$)')
+# Possessive: what does not fit is known at once. Blanks belong to an item, as in Glance: names may begin and end with them.
+_ITEM = re.compile(r'(?:"((?:[^"\\]|\\.)*+)"|([^",]*+))(?:,|$)')
 
 
 def split_quoted(text: str) -> list[str]:
@@ -86,7 +86,7 @@ def split_quoted(text: str) -> list[str]:
         if match is None:
             raise InvalidValue(f"Invalid filter value {text}: it has unbalanced quotation marks.")
         quoted, plain = match.groups()
-        items[re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else plain.strip()] = None
+        items[re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else plain] = None
         at = match.end()
     return list(items)
 
