@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import running
 from tests.functional.running import eventually
 from tests.functional.service import OCTET_STREAM, Service
-from tests.functional.v2 import ADMIN, READER, ROLELESS, SERVICE, V21, A, B, download, person, show, upload
+from tests.functional.v2 import ADMIN, READER, ROLELESS, SERVICE, V21, A, B, download, patch, person, show, upload
 
 TAGS = ["word", "two words", "a/b", "a?b#c", "a,b", "100%", "ümläut ☃", ".", "..", "T" * 255, "+", "a&b=c", "two\nlines"]
 
@@ -175,7 +175,7 @@ def test_a_reader_sends_no_data(trusting: Service) -> None:
 
 # attributes: what A and an administrator are told when they make it, and when they change an image to it
 GIVEN: list[tuple[dict[str, Any], tuple[int, int], tuple[int, int]]] = [
-    ({"owner": "project-a"}, (201, 201), (200, 200)),
+    ({"owner": "project-a"}, (201, 201), (403, 200)),  # also where it is the owner already
     ({"owner": "project-b"}, (403, 201), (403, 200)),
     ({"owner": None}, (403, 201), (403, 200)),
     ({"visibility": "public"}, (403, 201), (403, 200)),
@@ -193,6 +193,13 @@ def test_what_only_an_administrator_may_give_an_image(
     for who, created, patched in zip((A, ADMIN), made, changed, strict=True):
         assert trusting.ask("POST", "/v2/images", attributes, who).status == created
         assert trusting.ask("PATCH", f"/v2/images/{image['id']}", operations, {**V21, **who}).status == patched
+
+
+def test_who_may_not_publish_cannot_say_public_of_his_public_image(trusting: Service) -> None:
+    image = trusting.image(headers=ADMIN, visibility="public", owner="project-a")
+    operations = [{"op": "replace", "path": "/visibility", "value": "public"}]
+    assert [patch(trusting, image["id"], operations, who).status for who in (A, ADMIN)] == [403, 200]
+    assert patch(trusting, image["id"], [{"op": "replace", "path": "/name", "value": "mine"}], A).status == 200
 
 
 @pytest.mark.parametrize("who", [ROLELESS, SERVICE], ids=["no role", "service"])
