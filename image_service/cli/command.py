@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import re
 import sys
@@ -31,6 +32,8 @@ def make_parser(name: str, description: str, *programs: str) -> argparse.Argumen
 
 def run(name: str, work: Callable[[], int | None]) -> NoReturn:
     """End the process with what ``work`` returns (None is 0), or with a sentence: 1 it failed, 2 what it was given is wrong."""
+    gc.freeze()
+    gc.enable()
     _occupy_standard_streams()
     log.leave_out_traces()
     if isinstance(sys.stdout, TextIOWrapper):

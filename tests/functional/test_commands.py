@@ -27,6 +27,22 @@ sys.meta_path.insert(0, CtrlC())
 runpy.run_path(sys.argv[1], run_name="__main__")
 """
 
+# Whether garbage is looked for while commands are imported, and at the end.
+LOOKS = """
+import atexit, gc, os, sys
+
+def look():
+    os.write(1, f"{gc.isenabled()} ".encode())
+
+class Looks:
+    def find_spec(self, name, *_):
+        if name == "oslo_config":
+            look()
+
+atexit.register(look)
+sys.meta_path.insert(0, Looks())
+"""
+
 
 @pytest.fixture
 def conf(tmp_path: Path) -> Path:
@@ -44,6 +60,17 @@ def test_an_early_ctrl_c_ends_without_a_word(name: str) -> None:
     command: list[str | Path] = [sys.executable, "-c", EARLY, BIN / name, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+@pytest.mark.parametrize("name", ["image-api", "image-manage", "image-registry", "image-scrubber"])
+def test_a_command_looks_for_garbage_when_it_has_imported_what_it_needs(name: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(LOOKS)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command: list[str | Path] = [BIN / name, "--config-file", tmp_path / "none.conf"]
+    command += ["config", "check"] if name == "image-manage" else []
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, env=environment)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout.split() == ["False", "True"]
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
