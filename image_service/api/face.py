@@ -40,9 +40,10 @@ class Face(ABC):
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         parts = split(request.raw_path)
         request["request_id"] = request_id_of(request, self.longest_id(parts))
-        if parts == ["healthcheck"]:
+        place = "/".join(parts).removesuffix("/")
+        if place == "healthcheck":
             return await health.healthcheck(request)
-        if parts == ["readiness"]:
+        if place == "readiness":
             return await health.readiness(request, self._checks)
         answer = await self.answer(request, parts)
         return web.Response(status=204) if answer is None else answer

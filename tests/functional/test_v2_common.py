@@ -63,6 +63,7 @@ def test_the_endpoint_is_what_the_client_wrote(embedded: Service) -> None:
 
 HEALTH = [
     ("GET", "/healthcheck", 200, "text/plain", b"OK"),
+    ("GET", "/healthcheck/", 200, "text/plain", b"OK"),
     ("HEAD", "/healthcheck", 204, "", b""),
     ("POST", "/healthcheck", 405, "", None),
 ]
