@@ -191,7 +191,11 @@ DATABASE_OPTIONS: list[cfg.Opt] = [
         deprecated_opts=_old("database.idle_timeout", "DEFAULT.sql_idle_timeout"),
         help="Seconds after which a connection is replaced by a new one.",
     ),
-    cfg.StrOpt("ssl_ca", help="Ours. CA certificates that a MySQL server's certificate is checked against; makes TLS a must."),
+    cfg.StrOpt(
+        "ssl_ca",
+        help="Ours. CA certificates that a MySQL server's certificate is checked against; makes TLS a must. Without"
+        " it there is no TLS to a server on this host, and to others where they know it.",
+    ),
 ]
 
 API_SECTION_OPTIONS: list[cfg.Opt] = [

@@ -13,7 +13,7 @@ from oslo_config import cfg
 from image_service import config, log
 from image_service.cli.manage_config import findings, program_of
 from image_service.config_check import Finding, is_loopback, require_closed_door, require_valid, unknown_options
-from image_service.registry.engine import database_url
+from image_service.registry.engine import database_url, mysql_arguments
 from image_service.store.stores import Stores
 from scripts.options_table import PAGE, page
 
@@ -391,3 +391,20 @@ def test_the_sample_files_hold_no_password(tmp_path: Path, program: str) -> None
     conf = load(tmp_path, f"{sample}\n[database]\nconnection = sqlite:///{tmp_path}/x.db\n", program)
     (tmp_path / f"{program}.conf").chmod(0o644)
     assert [found.sentence for found in findings(conf, program) if "password" in found.sentence] == []
+
+
+@pytest.mark.parametrize(
+    ("place", "without_tls"),
+    [
+        ("127.0.0.1", True),
+        ("localhost:3307", True),
+        ("[::1]", True),
+        ("192.0.2.1", False),
+        ("db.example.org", False),
+    ],
+)
+def test_a_database_on_this_host_is_asked_without_tls_where_nobody_wants_it(place: str, without_tls: bool) -> None:
+    url = database_url(f"mysql://glance@{place}/glance")
+    assert mysql_arguments(url, None).get("ssl_disabled", False) is without_tls
+    for wanted in (mysql_arguments(url, "/ca.pem"), mysql_arguments(url.update_query_dict({"ssl_verify_cert": "false"}), None)):
+        assert "ssl_disabled" not in wanted
