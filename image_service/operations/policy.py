@@ -79,11 +79,16 @@ def require_admin(context: RequestContext, what: str) -> None:
         raise Forbidden(f"Only an administrator may {what}.")
 
 
+def is_shut_to(context: RequestContext, image: Image) -> bool:
+    """The bytes of a deactivated image, and where they lie, are for administrators alone."""
+    return image.status is Status.DEACTIVATED and not context.is_admin
+
+
 def require_readable(context: RequestContext, image: Image) -> None:
     """Raise ``Forbidden`` for readers without another role, and for a deactivated image unless an administrator asks."""
     if not context.read_only:
         require_writer(context)
-    if image.status is Status.DEACTIVATED and not context.is_admin:
+    if is_shut_to(context, image):
         raise Forbidden("The requested image has been deactivated. Image data download is forbidden.")
 
 
@@ -112,6 +117,14 @@ def require_owner(context: RequestContext, owner: str | None) -> None:
     """Raise ``Forbidden`` unless the asker may make ``owner`` the owner of an image."""
     if not context.is_admin and owner != context.project:
         raise Forbidden("Only an administrator may give an image to another owner.")
+
+
+def require_patch(context: RequestContext, name: str, value: Any) -> None:
+    """API v2: raise ``Forbidden`` for an owner or a visibility that the asker may not give, even the one it has."""
+    if name == "owner":
+        require_admin(context, "change the owner of an image")
+    if name == "visibility":
+        require_visibility(context, Visibility(value))
 
 
 def ignore_owner(context: RequestContext, said: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from image_service.api.receiving import read_json
 from image_service.api.v2 import patch as json_patch
 from image_service.api.v2 import query, schemas, wire
 from image_service.errors import Forbidden, InvalidValue
-from image_service.model import Image, Status, Visibility
+from image_service.model import Image, Status
 from image_service.operations import images, policy, quota
 
 
@@ -76,11 +76,7 @@ async def patch(call: Call) -> web.Response:
     attributes = {**image.properties, **{name: getattr(image, name) for name in schemas.BASE}}
     for step in operations:
         json_patch.apply(attributes, step, schemas.BASE)
-        # Also where the value stays as it is, as in Glance.
-        if step.name == "owner":
-            policy.require_admin(call.context, "change the owner of an image")
-        if step.name == "visibility":
-            policy.require_visibility(call.context, Visibility(step.value))
+        policy.require_patch(call.context, step.name, step.value)
         if step.name in ("disk_format", "container_format") and image.status not in (Status.QUEUED, Status.IMPORTING):
             raise Forbidden(f"Attribute {step.name} can be only replaced for a queued image.")
     # API v1 gives properties any name; those that have an attribute's are none here, and stay.

@@ -10,7 +10,8 @@ from typing import Any
 from image_service.api.call import Call
 from image_service.api.v2.schemas import BASE, READ_ONLY
 from image_service.errors import Forbidden
-from image_service.model import Image, Member, Status, Visibility
+from image_service.model import Image, Member, Visibility
+from image_service.operations import policy
 
 RESERVED = frozenset({"location", "deleted", "deleted_at", "locations"})
 _OWN = RESERVED | READ_ONLY
@@ -31,8 +32,7 @@ def image(call: Call, image: Image) -> dict[str, Any]:
     shown: dict[str, Any] = {name: value for name, value in image.properties.items() if name not in _OWN}
     shown |= dict(zip(_SHOWN, _shown(image), strict=True))
     shown |= {"self": address, "file": f"{address}/file", "schema": "/v2/schemas/image"}
-    # Where the bytes of a deactivated image lie is told to administrators alone, as the bytes are.
-    if image.locations and (call.context.is_admin or image.status is not Status.DEACTIVATED):
+    if image.locations and not policy.is_shut_to(call.context, image):
         if call.conf.show_image_direct_url:
             shown["direct_url"] = image.locations[0].url
         if call.service.stores.named:
