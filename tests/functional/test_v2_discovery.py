@@ -186,7 +186,7 @@ def test_the_public_endpoint_is_in_every_link(named: Service) -> None:
     assert made.json["self"] == f"/v2/images/{made.json['id']}"
 
 
-PREFERENCES = [("fast", 200), ("slow,fast", 200), ("web", 200), ("", 200), ("nope", 400), ("fast,nope", 400)]
+PREFERENCES = [("fast", 200), ("slow,%20fast", 200), ("web", 200), ("", 200), ("nope", 400), ("fast,nope", 400)]
 
 
 @pytest.mark.parametrize(("prefer", "status"), PREFERENCES)
@@ -195,6 +195,8 @@ def test_a_download_may_prefer_stores(named: Service, prefer: str, status: int) 
     answer = named.ask("GET", f"/v2/images/{image['id']}/file?prefer={prefer}", headers=A)
     assert answer.status == status
     assert status != 200 or answer.body == b"data"
+    empty = named.ask("GET", f"/v2/images/{named.image(headers=A)['id']}/file?prefer={prefer}", headers=A)
+    assert empty.status == (204 if status == 200 else status)
 
 
 # -- schemas -------------------------------------------------------------------------------------------------------------------

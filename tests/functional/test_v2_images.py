@@ -181,6 +181,11 @@ REFUSED: list[tuple[Any, int, str]] = [
     # The schema first.
     *(({name: "x"}, 400, name) for name in ("status", "size", "virtual_size", "locations")),
     ({"deleted": False}, 400, "deleted"),
+    # But before it what an answer adds to an image, as in Glance.
+    *(
+        ({name: 5, "property": 5}, 403, f"Attribute '{name}' is read-only.")
+        for name in ("self", "file", "schema", "stores", "direct_url")
+    ),
     ({"checksum": "x", "property": 5}, 400, "property"),
 ]
 

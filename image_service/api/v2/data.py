@@ -38,9 +38,10 @@ async def download(call: Call) -> web.StreamResponse:
     request = call.request
     image = await call.image()
     policy.require_readable(call.context, image)
+    prefer = _preferred(call)
     if not (image.locations or images.lies_nowhere(image)):
         return web.Response(status=204)
-    data = await downloads.open_bytes(call.service, image, prefer=_preferred(call))
+    data = await downloads.open_bytes(call.service, image, prefer)
     headers = {"Accept-Ranges": "bytes"}
     if image.checksum is not None:
         headers |= {"Content-MD5": image.checksum, "ETag": f'"{image.checksum}"'}
@@ -60,7 +61,7 @@ def _part(call: Call, size: int) -> range | None:
 
 def _preferred(call: Call) -> tuple[str, ...]:
     """Stores in the order in which ``?prefer=a,b`` wants them tried. ``InvalidValue`` for one that is not there."""
-    names = tuple(name for name in call.request.query.get("prefer", "").split(",") if name)
+    names = tuple(filter(None, map(str.strip, call.request.query.get("prefer", "").split(","))))
     if names and not call.service.stores.named:
         raise InvalidValue("prefer needs stores with names (enabled_backends).")
     for name in names:

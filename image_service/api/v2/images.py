@@ -53,6 +53,8 @@ async def create(call: Call) -> web.Response:
     attributes = await read_json(call.request)
     if not isinstance(attributes, dict):
         raise InvalidValue("The body must be a JSON object of attributes.")
+    for name in sorted(wire.ADDED & attributes.keys()):  # before the schema, as in Glance; what an image has comes after it
+        wire.require_settable(name)
     checked = schemas.check_image(call.conf, attributes)
     for name in checked:
         wire.require_settable(name)

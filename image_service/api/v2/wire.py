@@ -21,6 +21,8 @@ _SHOWN = (
     "os_hash_value", "disk_format", "container_format", "min_ram", "min_disk", "created_at", "updated_at", "tags",
 )  # fmt: skip
 _MEMBER_SHOWN = ("member_id", "image_id", "status", "created_at", "updated_at")
+ADDED = READ_ONLY.difference(_SHOWN)
+"""What an answer adds to an image."""
 _shown, _member_shown = attrgetter(*_SHOWN), attrgetter(*_MEMBER_SHOWN)
 
 
