@@ -110,7 +110,7 @@ class Acceptor:
         except OSError as error:
             if error.errno not in _TOO_MANY:
                 raise
-            LOG.error("No new connections for %g s: %s", EXHAUSTED, error)
+            LOG.error("No new connections for %g s: %s; LimitNOFILE says how many files may be open", EXHAUSTED, error)
             self._rest(EXHAUSTED)
             return False
         connection.setblocking(False)

@@ -56,6 +56,8 @@ def _as_store_error(error: OSError) -> errors.ImageServiceError:
         return errors.StoreFull("There is no room left in the store for this image. Nothing of it was kept.")
     if error.errno in _REFUSED:
         return errors.StoreUnavailable("The store refuses to read or write: no permission. Tell the administrator.")
+    if error.errno == errno.EMFILE:
+        return errors.StoreUnavailable("The service has as many files open as it may (LimitNOFILE). Try again later.")
     return errors.StoreUnavailable("The store cannot read or write now. Tell the administrator if it lasts.")
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import os
+import resource
 import signal
 import socket
 import time
@@ -119,6 +122,30 @@ def test_who_closes_his_side_in_the_middle_of_an_upload_has_given_it_up(server: 
         connection.shutdown(socket.SHUT_WR)
         eventually(lambda: b"saving" not in server.ask("GET", "/v1/images/detail")[2], "the upload was given up")
     assert list((server.folder / "images").iterdir()) == []
+
+
+def test_who_has_no_descriptors_left_names_the_limit(tmp_path: Path) -> None:
+    with running(tmp_path, "workers = 1") as server:
+        server.start_and_wait()
+        (worker,) = server.workers()
+        image_id = upload(server, 1)
+        with server.connect() as connection:
+            ask = f"GET /v2/images/{image_id}{{}} HTTP/1.1\r\nHost: x\r\n\r\n".format
+            connection.sendall(ask("").encode())
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+            open_now = max(map(int, os.listdir(f"/proc/{worker}/fd"))) + 1
+            limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+            resource.prlimit(worker, resource.RLIMIT_NOFILE, (open_now, limits[1]))
+            with contextlib.ExitStack() as filling:
+                for _ in range(open_now):
+                    filling.enter_context(server.connect())
+                eventually(lambda: "No new connections" in server.log, "it has no descriptors left")
+                connection.sendall(ask("/file").encode())
+                answer = connection.recv(4096)
+            resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
+        assert (answer[:12], b"(LimitNOFILE)" in answer) == (b"HTTP/1.1 503", True)
+        assert "Too many open files; LimitNOFILE says" in server.log
+        eventually(lambda: server.ask("GET", f"/v2/images/{image_id}/file")[0] == 200, "it goes on")
 
 
 def test_a_long_address_is_cut_in_the_log(server: Running) -> None:
