@@ -26,7 +26,7 @@ from image_service.serving.connection import Connection
 MAX_HEADERS = 400
 # How long a client with an open connection may still come with a request when this process wants to end.
 LAST_REQUESTS = 1.0
-# How long requests that are cut off get to clean up behind themselves.
+# How long requests that are cut off get to clean up behind themselves; aiohttp waits for it twice.
 CLEAN_UP = 5.0
 FOR_EVER = 10 * 365 * 86400.0
 

@@ -88,6 +88,8 @@ def test_garbage_is_the_clients_mistake_not_ours(server: Running, garbage: bytes
     assert server.wait() == 0
     assert "Traceback" not in server.log
     assert " ERROR " not in server.log
+    (line,) = [line for line in server.log.splitlines() if "status=400" in line]
+    assert "client=127.0.0.1" in line
 
 
 @pytest.mark.parametrize("together", [True, False])
