@@ -39,13 +39,14 @@ def test_who_waits_for_the_service_to_start_is_cut_when_silent(tmp_path: Path) -
         socket.create_server(("127.0.0.1", 0)) as listening,
         socket.socket() as early,
     ):
+        server.start_and_wait()
+        image_id = upload(server, 32)
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
         early.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         early.connect(listening.getsockname())
-        server.start(descriptors=(listening.fileno(),))
-        server.port = listening.getsockname()[1]
-        server.wait_ready(1)
-        image_id = upload(server, 32)
         early.sendall(f"GET /v2/images/{image_id}/file HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        server.start(descriptors=(listening.fileno(),))
         eventually(lambda: f"path=/v2/images/{image_id}/file" in server.log, "the download was given up")
 
 
