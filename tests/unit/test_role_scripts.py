@@ -114,3 +114,28 @@ def test_the_proxy_knows_where_the_api_listens(bound: dict[str, str], proxies: l
         hostvars={"one": bound},
     )
     assert ast.literal_eval(text.strip()) == {"one": address}
+
+
+@pytest.mark.parametrize(
+    ("said", "facts", "address"),
+    [
+        ({}, {"default_ipv4": {"address": "192.0.2.1"}, "all_ipv4_addresses": ["198.51.100.1", "192.0.2.1"]}, "192.0.2.1"),
+        ({}, {"default_ipv4": {}, "all_ipv4_addresses": ["192.0.2.1"]}, "192.0.2.1"),
+        ({}, {"default_ipv4": {}, "all_ipv4_addresses": ["198.51.100.1", "192.0.2.1"]}, "127.0.0.1"),
+        ({}, {"default_ipv4": {}, "all_ipv4_addresses": []}, "127.0.0.1"),
+        ({}, {}, "127.0.0.1"),
+        ({"image_service_address": "2001:db8::1"}, {"default_ipv4": {"address": "192.0.2.1"}}, "2001:db8::1"),
+    ],
+)
+def test_the_address_of_a_host(said: dict[str, str], facts: dict[str, Any], address: str) -> None:
+    """A network that leads nowhere else has no default route."""
+    variables = yaml.safe_load((ROOT / "roles/image_service/vars/main.yml").read_text(encoding="utf-8"))
+    text = jinja2.Template(variables["image_service_addresses"], autoescape=False).render(
+        image_service_databases=[],
+        image_service_registries=[],
+        image_service_proxies=["one"],
+        image_service_apis=["one"],
+        image_service_address_default="127.0.0.1",
+        hostvars={"one": {"ansible_facts": facts, **said}},
+    )
+    assert ast.literal_eval(text.strip()) == {"one": address}
