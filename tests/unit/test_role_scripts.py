@@ -110,7 +110,7 @@ def test_the_proxy_knows_where_the_api_listens(bound: dict[str, str], proxies: l
         inventory_hostname=proxies[0],
         image_service_proxies=proxies,
         image_service_apis=["one"],
-        image_service_addresses={"one": "192.0.2.1"},
+        image_service_url_addresses={"one": "192.0.2.1"},
         hostvars={"one": bound},
     )
     assert ast.literal_eval(text.strip()) == {"one": address}
@@ -139,3 +139,26 @@ def test_the_address_of_a_host(said: dict[str, str], facts: dict[str, Any], addr
         hostvars={"one": {"ansible_facts": facts, **said}},
     )
     assert ast.literal_eval(text.strip()) == {"one": address}
+
+
+@pytest.mark.parametrize(("host", "written"), [("images.example", "images.example"), ("2001:db8::1", "[2001:db8::1]")])
+def test_an_address_in_a_url(host: str, written: str) -> None:
+    variables = yaml.safe_load((ROOT / "roles/image_service/vars/main.yml").read_text(encoding="utf-8"))
+    environment = jinja2.Environment(autoescape=False)  # noqa: S701
+    environment.filters.update(ternary=lambda value, yes, no: yes if value else no)
+    values = {
+        "image_service_addresses": {"one": host},
+        "image_service_public_name": host,
+        "image_service_public_port": 443,
+        "image_service_proxies": ["one"],
+        "image_service_database_kind": "mariadb",
+        "image_service_database_host": host,
+        "image_service_database_user": "glance",
+        "image_service_database_secret": "word",
+        "image_service_database_port": 3306,
+        "image_service_database_name": "glance",
+    }
+    assert [
+        environment.from_string(variables[f"image_service_{name}"]).render(values).strip()
+        for name in ("url_addresses", "public_endpoint", "database_url")
+    ] == [str({"one": written}), f"https://{written}", f"mysql://glance:word@{written}:3306/glance"]
