@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import jinja2.nativetypes
 import pytest
 import yaml  # type: ignore[import-untyped]
 
@@ -162,3 +164,35 @@ def test_an_address_in_a_url(host: str, written: str) -> None:
         environment.from_string(variables[f"image_service_{name}"]).render(values).strip()
         for name in ("url_addresses", "public_endpoint", "database_url")
     ] == [str({"one": written}), f"https://{written}", f"mysql://glance:word@{written}:3306/glance"]
+
+
+@pytest.mark.parametrize(
+    ("name", "covered"),
+    [
+        ("images.example", True),
+        ("Images.Example", True),
+        ("a.lab.example", True),
+        ("192.0.2.1", True),
+        ("2001:db8::1", True),
+        ("lab.example", False),
+        ("a.b.lab.example", False),
+        ("192.0.2.2", False),
+        ("2.0.2.1", False),
+    ],
+)
+def test_a_certificate_of_another_name_is_noticed(name: str, covered: bool) -> None:
+    tasks = yaml.safe_load((ROOT / "roles/image_proxy/tasks/preflight.yml").read_text(encoding="utf-8"))
+    (block,) = [task["block"] for task in tasks if task["name"] == "Read the given certificate and its key"]
+    task = block[-1]
+    environment = jinja2.nativetypes.NativeEnvironment()
+    environment.filters.update(
+        intersect=lambda one, other: list({*one} & {*other}),
+        regex_replace=lambda text, pattern, new: re.sub(pattern, new, text),
+    )
+    environment.tests.update(match=lambda text, pattern: re.match(pattern, text) is not None)
+    names = ["DNS:images.example", "DNS:*.lab.example", "DNS:*.0.2.1", "IP:192.0.2.1", "IP:2001:db8::1"]
+    values: dict[str, Any] = {"image_service_public_name": name, "image_proxy_given": {"subject_alt_name": names}}
+    for key, text in task["vars"].items():
+        values[key] = environment.from_string(text).render(values)
+    answer: object = environment.from_string("{{ " + task["ansible.builtin.assert"]["that"] + " }}").render(values)
+    assert answer is covered
