@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from oslo_config import cfg
 
@@ -33,6 +33,7 @@ Lines = list[tuple[int, str]]
 """Level and text, in the order in which they came."""
 
 GATHER_SECONDS = 0.02
+LOOK_SECONDS = 30
 MOST_WAITING = 20_000
 
 _SECRETS = (
@@ -200,12 +201,22 @@ class Output(logging.Handler):
     def _run(self) -> None:
         going_on = True
         while going_on:
-            first = self._waiting.get()
+            try:
+                first = self._waiting.get(timeout=LOOK_SECONDS)
+            except Empty:
+                self.look()
+                continue
             time.sleep(GATHER_SECONDS)
             found = [first, *(self._waiting.get() for _ in range(self._waiting.qsize()))]
             lines = [line for line in found if line is not None]
             going_on = len(lines) == len(found)
             self._write(lines)
+
+    def look(self) -> None:
+        """Notice a rotated log file. A process that seldom logs would keep the old one, and its disk full."""
+        for target in self.targets:
+            if isinstance(target, LogFile):
+                target.look()
 
     def _write(self, lines: Lines) -> None:
         lost, new = self._lost, len(lines)
@@ -224,14 +235,7 @@ class Output(logging.Handler):
 
 
 _OUTPUT = Output()
-start_writer, stop_writer = _OUTPUT.start, _OUTPUT.stop
-
-
-def look() -> None:
-    """Notice a rotated log file. For a process that seldom logs: it would keep the old one, and its disk full."""
-    for target in _OUTPUT.targets:
-        if isinstance(target, LogFile):
-            target.look()
+look, start_writer, stop_writer = _OUTPUT.look, _OUTPUT.start, _OUTPUT.stop
 
 
 def setup(conf: cfg.ConfigOpts, program: str) -> None:

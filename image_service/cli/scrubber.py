@@ -58,6 +58,7 @@ async def _repeat(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Regi
         except ImageServiceError as error:
             log.complain(NAME, f"{error.message} Trying again in {conf.wakeup_time} s.")
         await asyncio.sleep(conf.wakeup_time)
+        log.look()
 
 
 async def _once(conf: cfg.ConfigOpts, args: argparse.Namespace, registry: Registry, stores: Stores) -> bool:

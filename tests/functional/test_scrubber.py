@@ -23,6 +23,7 @@ from image_service.registry.database import DatabaseRegistry
 from image_service.registry.engine import Database
 from image_service.registry.interface import ImageChange, ImageQuery
 from tests.functional.house import DATA, House, Rooms, litter
+from tests.functional.running import eventually
 
 # -- verify --------------------------------------------------------------------------------------------------
 
@@ -214,6 +215,17 @@ def test_scrubber_daemon(house: House) -> None:
                 assert not name.exists()
             process.terminate()
             assert process.wait(30) == -signal.SIGTERM
+        finally:
+            process.kill()
+
+
+def test_scrubber_daemon_lets_go_of_a_rotated_log(house: House) -> None:
+    path = house.folder / "scrubber.log"
+    with subprocess.Popen(command(house, "image-scrubber", "--daemon", more=f"log_file = {path}")) as process:
+        try:
+            eventually(path.exists, "the log is open")
+            path.unlink()
+            eventually(path.exists, "the log is opened anew")
         finally:
             process.kill()
 

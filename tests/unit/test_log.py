@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from image_service import config, log
+from tests.functional.running import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -212,6 +213,18 @@ def test_who_does_not_log_lets_go_of_a_rotated_file_too(tmp_path: Path) -> None:
     log.look()
     assert path.stat().st_ino != before
     assert "api.log.1" not in str([os.path.realpath(entry) for entry in os.scandir("/proc/self/fd")])
+
+
+def test_a_thread_that_has_nothing_to_write_lets_go_of_a_rotated_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "LOOK_SECONDS", 0.01)
+    path = set_up(tmp_path)
+    before = path.stat().st_ino
+    log.start_writer()
+    path.rename(tmp_path / "api.log.1")
+    eventually(lambda: path.exists() and path.stat().st_ino != before, "the new file is open")
+    logging.getLogger("x").warning("late")
+    log.stop_writer()
+    assert "late" in path.read_text()
 
 
 def test_lines_that_a_full_disk_lost_are_counted(tmp_path: Path) -> None:
