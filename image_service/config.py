@@ -141,7 +141,12 @@ API_OPTIONS: list[cfg.Opt] = [
     cfg.StrOpt("hashing_algorithm", default="sha512", choices=HASHES, ignore_case=True, help="Algorithm of os_hash_value."),
     cfg.IntOpt("http_retries", default=3, min=0, help="How often reading from an http location is tried again."),
     cfg.BoolOpt("delayed_delete", default=False, help="DELETE only marks an image; image-scrubber removes it later."),
-    cfg.IntOpt("scrub_time", default=0, min=0, help="Seconds that a marked image is kept (delayed_delete)."),
+    cfg.IntOpt(
+        "scrub_time",
+        default=0,
+        min=0,
+        help="Seconds that a marked image is kept (delayed_delete), by the clocks of who marks and who removes: keep them alike.",
+    ),
     cfg.IntOpt("scrub_pool_size", default=1, min=1, help="Images that image-scrubber removes at the same time."),
     cfg.IntOpt("wakeup_time", default=300, min=1, help="Seconds between two passes of image-scrubber --daemon."),
     cfg.IntOpt(

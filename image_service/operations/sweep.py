@@ -47,8 +47,9 @@ async def sweep_dead_uploads(
     """
     result = Outcome()
     if dry_run:
-        silent_since = now() - timedelta(seconds=lease_seconds)
-        result.done = [lease.image_id for lease in await registry.live_uploads() if lease.renewed_at < silent_since]
+        if leases := await registry.live_uploads():
+            silent_since = await registry.settle() - timedelta(seconds=lease_seconds)
+            result.done = [lease.image_id for lease in leases if lease.renewed_at < silent_since]
         return result
     for lease in await registry.claim_dead_uploads(lease_seconds, until=until):
         try:

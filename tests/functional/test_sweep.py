@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,16 @@ def test_who_saw_no_lease_claims_none(house: House) -> None:
         until = await sweep.let_renew(rooms.registry, 1)
         await rooms.queued()
         assert (await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, -1, until=until)).done == []
+
+    house.run(work)
+
+
+def test_who_only_looks_asks_for_the_time_of_the_registry(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(rooms: Rooms) -> None:
+        await rooms.queued()
+        monkeypatch.setattr(sweep, "now", lambda: datetime.max)  # the clock of this host, far ahead of the registry's
+        found = await sweep.sweep_dead_uploads(rooms.registry, rooms.stores, 3600, dry_run=True)
+        assert found.done == []
 
     house.run(work)
 
