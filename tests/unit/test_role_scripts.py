@@ -75,7 +75,7 @@ def test_another_database_is_found(tmp_path: Path, has: str, wanted: str, found:
     file.parent.mkdir()
     if has:
         file.write_text(f"[database]\nconnection = {has}\n")
-    script = _script("roles/image_api/tasks/preflight.yml", "Look for another database")
+    script = _script("roles/image_host/tasks/preflight.yml", "Look for another database")
     done = _run(script, CONF=str(tmp_path), STATE=str(tmp_path), WANTED=wanted)
     assert (done.returncode, done.stdout) == (0, found.format(file=file)), done.stderr
 
