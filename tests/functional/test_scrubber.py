@@ -146,7 +146,7 @@ def test_scrubber(house: House) -> None:
             await rooms.registry.renew_upload(lease.image_id, lease.upload_id)
         for name in kept:
             os.utime(house.images / name)
-            with contextlib.suppress(NotFound):  # a part file
+            with contextlib.suppress(NotFound):  # the name of no image
                 await rooms.registry.update_image(name, ImageChange({"name": new_id()}))
 
     house.run(work)
